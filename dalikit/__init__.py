@@ -1,3 +1,49 @@
-"""dalikit."""
+"""dalikit: DINOv2's and torch's data loader on NVIDIA DALI.
+
+Samplers produce index streams; the streams feed DALI, which decodes and augments on the GPU; torch tensors come out in
+device memory. Names resolve on first use: importing dalikit loads neither DALI, torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DataLoader",
+    "SamplerType",
+    "errors",
+    "make_data_loader",
+    "make_dataset",
+    "register_dataset",
+    "transforms",
+]
+
+_HOMES = {
+    "DataLoader": "dalikit.dataloader",
+    "SamplerType": "dalikit.loaders",
+    "make_data_loader": "dalikit.loaders",
+    "make_dataset": "dalikit.loaders",
+    "register_dataset": "dalikit.datasets",
+}
+_MODULES = ("errors", "transforms")
+
+if TYPE_CHECKING:
+    from dalikit import errors, transforms
+    from dalikit.dataloader import DataLoader
+    from dalikit.datasets import register_dataset
+    from dalikit.loaders import SamplerType, make_data_loader, make_dataset
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"dalikit.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'dalikit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

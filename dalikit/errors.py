@@ -8,7 +8,8 @@
     |   `-- EmptyDatasetError (FileNotFoundError)
     |-- SampleError                          one sample cannot be used; carries its place
     |   |-- ReadError (OSError)              its bytes cannot be read
-    |   `-- DecodeError (RuntimeError)       its bytes are not an image that can be decoded
+    |   |-- DecodeError (RuntimeError)       its bytes are not an image that can be decoded
+    |   `-- TransformError (ValueError)      a transform cannot be applied to it
     |-- StateError (ValueError)              a checkpoint does not fit this loader
     |-- LoaderTimeoutError (TimeoutError)    a batch did not come in time
     `-- InternalError (RuntimeError)         a fault of dalikit itself: please report it
@@ -19,7 +20,8 @@ work as they do elsewhere. A message says what came, what is allowed and what to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 __all__ = [
     "ArgumentError",
@@ -35,6 +37,7 @@ __all__ = [
     "ReadError",
     "SampleError",
     "StateError",
+    "TransformError",
 ]
 
 
@@ -100,6 +103,12 @@ class SampleError(DalikitError):
         place = str(self.place)
         return f"{self.reason} [{place}]" if place else self.reason
 
+    def locate(self, **known: Any) -> Self:
+        """Adds what a caller further up knows of the place; what is already known stays. Returns the error itself."""
+        missing = {name: value for name, value in known.items() if getattr(self.place, name) is None}
+        self.place = replace(self.place, **missing)
+        return self
+
 
 class ReadError(SampleError, OSError):
     """A sample's bytes cannot be read, or fewer came than there should be."""
@@ -107,6 +116,10 @@ class ReadError(SampleError, OSError):
 
 class DecodeError(SampleError, RuntimeError):
     """A sample's bytes are not an image that can be decoded."""
+
+
+class TransformError(SampleError, ValueError):
+    """A transform cannot be applied to a sample: a crop larger than the image, say."""
 
 
 class StateError(DalikitError, ValueError):

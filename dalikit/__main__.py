@@ -1,0 +1,7 @@
+"""`python -m dalikit`."""
+
+import sys
+
+from dalikit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,91 @@
+"""Interleaved rounds: all peers live for the whole run and take turns, so a slow minute of the machine is shared."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dalikit.bench.peers import Peer
+
+__all__ = ["Result", "measure", "table"]
+
+_SETTLE = 8  # batches taken before each turn is timed: those that were finished while others had theirs
+
+
+@dataclass(slots=True)
+class Result:
+    """What one peer reached."""
+
+    name: str
+    images_per_second: list[float] = field(default_factory=list)
+    """One figure a round."""
+
+    @property
+    def median(self) -> float:
+        """Median over the rounds, in images/s."""
+        return statistics.median(self.images_per_second)
+
+    def ratio(self, other: Result) -> float:
+        """Median over the rounds of this peer's figure over the other's of the same round."""
+        return statistics.median(
+            mine / theirs for mine, theirs in zip(self.images_per_second, other.images_per_second, strict=True)
+        )
+
+
+def measure(
+    peers: Sequence[Peer], *, seconds: float, rounds: int, on_batch: Callable[[Peer, int], None] = lambda *_: None
+) -> list[Result]:
+    """Measures throughput.
+
+    Args:
+        peers: taken in turn, in this order, every round.
+        seconds: how long a turn is timed, after it has settled.
+        rounds: turns of each peer.
+        on_batch: called with the peer and the number of images of each timed batch.
+    """
+    results = [Result(peer.name) for peer in peers]
+    batches = [iter(peer) for peer in peers]
+    for _ in range(rounds):
+        for peer, iterator, result in zip(peers, batches, results, strict=True):
+            result.images_per_second.append(_turn(peer, iterator, seconds, on_batch))
+    return results
+
+
+def _turn(peer: Peer, batches: Iterator[Any], seconds: float, on_batch: Callable[[Peer, int], None]) -> float:
+    for _ in range(_SETTLE):
+        _wait_for(next(batches))
+    count = 0
+    start = time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        batch = next(batches)
+        _wait_for(batch)
+        count += len(batch[0])
+        on_batch(peer, len(batch[0]))
+    return count / elapsed
+
+
+def _wait_for(batch: Any) -> None:
+    """On a GPU the batch may still be in the making when it is handed over."""
+    images = batch[0]
+    if getattr(images, "is_cuda", False):
+        import torch
+
+        torch.cuda.synchronize(images.device)
+
+
+def table(results: Sequence[Result], baseline: int) -> str:
+    """A Markdown table; `baseline` is the place of the peer that the others are compared with."""
+    lines = [
+        f"| loader | images/s (median) | min - max | ratio to {results[baseline].name} |",
+        "|---|---|---|---|",
+    ]
+    for result in results:
+        figures = result.images_per_second
+        ratio = result.ratio(results[baseline])
+        lines.append(
+            f"| {result.name} | {result.median:,.0f} | {min(figures):,.0f} - {max(figures):,.0f} | {ratio:.2f} |"
+        )
+    return "\n".join(lines)

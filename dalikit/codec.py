@@ -1,0 +1,134 @@
+"""The one door to nvImageCodec: image headers, and decoding on the CPU.
+
+nvImageCodec is the library inside DALI's own decoders (one and the same since DALI 2.0), and comes with DALI. Called
+directly it gives three things that the operator does not: the header before decoding, a verdict for each image, and a
+decode on the calling thread. It is imported on first use; every call releases the GIL while it decodes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.errors import DecodeError
+
+__all__ = ["CpuDecoder", "Header", "Region", "read_header"]
+
+Region = tuple[int, int, int, int]
+"""top, left, height, width in pixels."""
+
+_EXIF_ORIENTATION = 0x0112
+_QUARTER_TURNS = frozenset({5, 6, 7, 8})  # EXIF 2.32, tag 274: the values that swap height and width
+
+
+@functools.cache
+def _nvimgcodec() -> Any:
+    from nvidia import nvimgcodec  # 0.1 s, and only who decodes needs it
+
+    return nvimgcodec
+
+
+class Header(NamedTuple):
+    """What is known of an encoded image before it is decoded."""
+
+    stream: Any
+    """nvImageCodec's CodeStream: the parsed header and a reference to the bytes."""
+    height: int
+    """In pixels, as the image will be decoded (so after the EXIF orientation, if that is asked for)."""
+    width: int
+    codec: str
+    """"jpeg", "png", "webp", "tiff", "bmp", "pnm" or "jpeg2k"."""
+
+
+def read_header(data: npt.NDArray[np.uint8], *, adjust_orientation: bool = False) -> Header:
+    """Parses an image's header: some microseconds.
+
+    Args:
+        data: uint8 (n,), the encoded bytes; they must stay as they are while the header's stream is used.
+        adjust_orientation: whether the image will be decoded with its EXIF orientation applied.
+
+    Raises:
+        DecodeError: the bytes are no image of a format that can be decoded, an image without pixels, or a JPEG without
+            an end-of-image marker (so one that was cut off).
+    """
+    if len(data) == 0:
+        raise DecodeError("no bytes: the file is empty")
+    try:
+        stream = _nvimgcodec().CodeStream(data)
+        height, width, codec = stream.height, stream.width, stream.codec_name
+    except RuntimeError:
+        raise DecodeError(
+            f"not an image of a format that can be decoded (JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000): {len(data)} "
+            f"bytes beginning with {bytes(data[:16])!r}"
+        ) from None
+    if height <= 0 or width <= 0:
+        raise DecodeError(f"an image of {height}x{width} pixels (height x width)")
+    if codec == "jpeg" and not (data[-1] == 0xD9 and data[-2] == 0xFF) and not _has_end_of_image(data):
+        raise DecodeError(f"truncated JPEG: {len(data)} bytes without an end-of-image marker")
+    if adjust_orientation and _exif_orientation(data) in _QUARTER_TURNS:
+        height, width = width, height
+    return Header(stream, height, width, codec)
+
+
+def _has_end_of_image(data: npt.NDArray[np.uint8]) -> bool:
+    """Whether an end-of-image marker follows the first scan of a JPEG that does not end with one.
+
+    Files with bytes behind the image are common. Within entropy-coded data 0xFF is always followed by 0x00 or a restart
+    marker (ITU T.81, B.1.1.5), so 0xFFD9 behind the start of the scan is the marker; before it, it may belong to a
+    thumbnail, so the segments are walked over.
+    """
+    text = bytes(data)
+    place = 2
+    while place + 4 <= len(text) and text[place] == 0xFF:
+        marker = text[place + 1]
+        if marker == 0xDA:
+            return text.rfind(b"\xff\xd9") > place
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(text[place + 2 : place + 4], "big")
+    return False
+
+
+def _exif_orientation(data: npt.NDArray[np.uint8]) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) if there is none."""
+    from PIL import Image  # only for who asks for the orientation
+
+    try:
+        with Image.open(io.BytesIO(data.tobytes())) as image:
+            return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError):
+        return 1
+
+
+class CpuDecoder:
+    """Decodes one image at a time on the calling thread, to RGB, with the pixels of Pillow's `convert("RGB")`.
+
+    Belongs to one thread.
+
+    Args:
+        adjust_orientation: apply the EXIF orientation.
+    """
+
+    def __init__(self, *, adjust_orientation: bool = False) -> None:
+        nvimgcodec = _nvimgcodec()
+        self._region = nvimgcodec.Region
+        self._decoder = nvimgcodec.Decoder(
+            device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
+            max_num_cpu_threads=1,
+            backends=[nvimgcodec.Backend(nvimgcodec.CPU_ONLY)],
+        )
+        self._params = nvimgcodec.DecodeParams(
+            apply_exif_orientation=adjust_orientation,
+            color_spec=nvimgcodec.ColorSpec.SRGB,
+            sample_format=nvimgcodec.SampleFormat.I_RGB,
+        )
+
+    def decode(self, stream: Any, region: Region | None = None) -> npt.NDArray[np.uint8] | None:
+        """The image, or a region that lies inside it: uint8 (height, width, 3). None if it cannot be decoded."""
+        if region is not None:
+            top, left, height, width = region
+            stream = stream.get_sub_code_stream(0, self._region(top, left, top + height, left + width))
+        image = self._decoder.decode(stream, params=self._params)
+        return None if image is None else np.asarray(image)

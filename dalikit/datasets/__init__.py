@@ -1,0 +1,22 @@
+"""WHAT index i is: encoded bytes and a target.
+
+dataset = create_dataset("ImageFolder:root=/data/train", transform, target_transform)
+dataset.get_image_data(0), dataset.get_target(0)
+"""
+
+from dalikit.datasets.base import ImageDataset, KeyedDataset, LocatedDataset
+from dalikit.datasets.folder import ImageFolder
+from dalikit.datasets.local import LocalDataset
+from dalikit.datasets.registry import create_dataset, dataset_names, parse_dataset_string, register_dataset
+
+__all__ = [
+    "ImageDataset",
+    "ImageFolder",
+    "KeyedDataset",
+    "LocalDataset",
+    "LocatedDataset",
+    "create_dataset",
+    "dataset_names",
+    "parse_dataset_string",
+    "register_dataset",
+]

@@ -1,0 +1,72 @@
+"""What a dataset of encoded images is."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.storage import Location
+
+__all__ = ["Encoded", "ImageDataset", "KeyedDataset", "LocatedDataset"]
+
+Encoded = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+"""An image file's bytes; an array is 1-D."""
+
+
+@runtime_checkable
+class ImageDataset(Protocol):
+    """Rows 0 to len - 1, each the bytes of an image file and a target. DINOv2's datasets have this form.
+
+    The contract:
+    * Deterministic: a row always gives the same bytes and the same target. Everything random belongs to the transform.
+    * Thread-safe: `get_image_data` and `get_target` are called by many threads at once, in any order.
+    * Picklable, if it is to be used in worker processes that are not forked.
+    * The length does not change.
+    * `get_image_data` raises for a row that cannot be read (ReadError or another OSError); the loader's `on_error`
+      decides what then happens. `get_target` gives the target as it is stored, before `target_transform`.
+
+    Two attributes are looked at if they are there: `transform` says what is done to the images, `target_transform` is
+    a callable for the targets. The loader carries both out; `get_image_data` and `get_target` do not.
+    """
+
+    def get_image_data(self, index: int) -> Encoded:
+        """The encoded bytes of row `index`."""
+        ...
+
+    def get_target(self, index: int) -> Any:
+        """The target of row `index`: a number, or whatever `collate_fn` can join."""
+        ...
+
+    def __len__(self) -> int:
+        """How many rows."""
+        ...
+
+
+@runtime_checkable
+class LocatedDataset(Protocol):
+    """A dataset that can say where a row's bytes lie. Its bytes are read straight into the memory of their batch.
+
+    Deterministic and thread-safe, as above; touches no file. `get_image_data(i)` gives the bytes at `get_location(i)`.
+    """
+
+    def get_location(self, index: int) -> Location:
+        """Where the encoded bytes of row `index` lie."""
+        ...
+
+
+@runtime_checkable
+class KeyedDataset(Protocol):
+    """A dataset whose rows have names, so that reports can name them and a checkpoint can tell it from another."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what is in it: names, order, classes. Equal on every machine that holds a copy; pixels and the
+        place of the copy do not enter. It differs as soon as any row would be another one.
+        """
+        ...
+
+    def get_key(self, index: int) -> str:
+        """The name of row `index`: unique, and the same wherever the dataset lies."""
+        ...

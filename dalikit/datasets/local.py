@@ -1,0 +1,112 @@
+"""What datasets of local files have in common."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from dalikit.errors import DecodeError, Place, ReadError
+from dalikit.storage import Arena, Location, read_local
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["LocalDataset"]
+
+
+class LocalDataset(ABC):
+    """A map-style dataset whose rows are byte ranges of local files. Subclasses say where they lie and what they mean.
+
+    All of it is thread-safe and deterministic, and it pickles. Negative indices count from the end, as in a list.
+
+    Args:
+        transform: what is done to an image. A dalikit or torchvision transform is carried out by the loader.
+        target_transform: a callable for the target.
+    """
+
+    def __init__(self, transform: Any = None, target_transform: Callable[[Any], Any] | None = None) -> None:
+        self.transform = transform
+        self.target_transform = target_transform
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many rows."""
+
+    @abstractmethod
+    def get_location(self, index: int) -> Location:
+        """Where the encoded bytes of row `index` lie. Touches no file. Raises IndexError."""
+
+    @abstractmethod
+    def get_target(self, index: int) -> Any:
+        """The target of row `index`, before `target_transform`. Raises IndexError."""
+
+    @abstractmethod
+    def get_key(self, index: int) -> str:
+        """The name of row `index`. Raises IndexError."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of names, order and classes."""
+
+    def get_image_data(self, index: int) -> bytes:
+        """The encoded bytes of row `index`. Raises IndexError, or ReadError with the row's place."""
+        location = self.get_location(index)
+        try:
+            return read_local(location, Arena(chunk_size=1)).tobytes()
+        except ReadError as error:
+            place = self._place(index, location, "read")
+            raise ReadError(error.reason, place) from error
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """The image and the target of row `index`, decoded by Pillow, as DINOv2's datasets give them.
+
+        This is for looking at single rows and for torch's own DataLoader. dalikit's loader takes the encoded bytes.
+
+        Returns:
+            The image as PIL RGB, after `transform` if that is a plain callable (dalikit's transforms are not: they
+            describe what a loader does to whole batches); the target after `target_transform`.
+
+        Raises:
+            IndexError: there is no such row.
+            ReadError: its bytes cannot be read.
+            DecodeError: they are no image that Pillow decodes.
+        """
+        image: Any = self._decode(index, self.get_image_data(index))
+        if callable(self.transform):
+            image = self.transform(image)
+        target = self.get_target(index)
+        return image, target if self.target_transform is None else self.target_transform(target)
+
+    def _decode(self, index: int, data: bytes) -> Image.Image:
+        """PIL RGB."""
+        from PIL import Image
+
+        try:
+            with Image.open(BytesIO(data)) as image:
+                return image.convert("RGB")
+        except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
+            place = self._place(index, self.get_location(index), "decode")
+            raise DecodeError(f"Pillow cannot decode it: {error}", place) from error
+
+    def _place(self, index: int, location: Location, stage: str) -> Place:
+        """Where row `index` lies."""
+        return Place(
+            dataset=type(self).__name__,
+            index=self._row(index),
+            key=self.get_key(index),
+            file=location.uri,
+            offset=location.offset or None,
+            stage=stage,
+        )
+
+    def _row(self, index: int) -> int:
+        """`index` counted from the start. Raises IndexError."""
+        count = len(self)
+        row = operator.index(index)
+        if not -count <= row < count:
+            raise IndexError(f"index {row} is out of range for {type(self).__name__} of {count} samples")
+        return row + count if row < 0 else row

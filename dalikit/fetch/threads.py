@@ -1,0 +1,124 @@
+"""Fetching in this process: threads that read a batch's samples, ahead of time and in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.codec import Header, read_header
+from dalikit.errors import DecodeError, SampleError
+from dalikit.fetch.batch import EncodedBatch, place_of
+from dalikit.storage import Arena, ArenaPool, read_local
+from dalikit.workers import Job, WorkerPool
+
+__all__ = ["PendingBatch", "ThreadFetcher"]
+
+
+class PendingBatch:
+    """A batch that is being read."""
+
+    def __init__(self, batch: EncodedBatch, job: Job) -> None:
+        self._batch = batch
+        self._job = job
+
+    def result(self) -> EncodedBatch:
+        """Waits for the batch.
+
+        Raises:
+            ReadError: the bytes of a sample cannot be read.
+            DecodeError: the header of an image is not one that can be decoded.
+        """
+        self._job.wait()
+        transform = getattr(self._batch.dataset, "target_transform", None)
+        if transform is not None:
+            self._batch.targets = [transform(target) for target in self._batch.targets]
+        return self._batch
+
+    def cancel(self) -> None:
+        """Reads no further sample of it."""
+        self._job.cancel()
+
+
+class ThreadFetcher:
+    """Reads the samples of batches on a few threads.
+
+    Bytes of local files go by `preadv` into one arena a batch; other datasets are asked for `get_image_data`. Headers
+    are parsed on the same threads. `target_transform` runs on the thread that calls `PendingBatch.result`, one sample
+    after the other, so it need not be thread-safe.
+
+    Args:
+        dataset: with `get_image_data(index)`, `get_target(index)`, `len`, and, for bytes in files,
+            `get_location(index)`; thread-safe.
+        num_threads: how many threads read. They wait for storage most of the time.
+        adjust_orientation: whether images will be decoded with their EXIF orientation.
+        max_idle_arenas: how many arenas to keep for later batches.
+    """
+
+    def __init__(
+        self, dataset: Any, *, num_threads: int, adjust_orientation: bool = False, max_idle_arenas: int = 4
+    ) -> None:
+        self._dataset = dataset
+        self._adjust_orientation = adjust_orientation
+        self._arenas = ArenaPool(max_idle=max_idle_arenas) if hasattr(dataset, "get_location") else None
+        self._pool = WorkerPool(num_threads, "dalikit-read")
+
+    def submit(self, indices: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> PendingBatch:
+        """Starts to read a batch: int64 (B,) each. Returns at once."""
+        count = len(indices)
+        arena = self._arenas.acquire() if self._arenas is not None else None
+        batch = EncodedBatch(
+            dataset=self._dataset,
+            indices=indices,
+            positions=positions,
+            data=[_NO_BYTES] * count,
+            headers=[_NO_HEADER] * count,
+            targets=[None] * count,
+            arena=arena,
+        )
+
+        def work(_: Any, row: int) -> None:
+            self._fetch(batch, row)
+
+        job = Job(count, work)
+        self._pool.submit(job)
+        return PendingBatch(batch, job)
+
+    def _fetch(self, batch: EncodedBatch, row: int) -> None:
+        dataset, index = batch.dataset, int(batch.indices[row])
+        try:
+            data = self._read(dataset, index, batch.arena)
+            batch.data[row] = data
+            batch.headers[row] = read_header(data, adjust_orientation=self._adjust_orientation)
+            batch.targets[row] = dataset.get_target(index)
+        except SampleError as error:
+            stage = "header" if isinstance(error, DecodeError) else "read"
+            place = place_of(dataset, index, int(batch.positions[row]), stage)
+            known = {name: getattr(place, name) for name in place.__slots__}
+            error.locate(**known)
+            raise
+        except Exception as error:  # the dataset's own: its type stays, the place is added
+            error.add_note(f"in {type(dataset).__name__}: index={index}, position={batch.positions[row]}")
+            raise
+
+    @staticmethod
+    def _read(dataset: Any, index: int, arena: Arena | None) -> npt.NDArray[np.uint8]:
+        if arena is not None:
+            return read_local(dataset.get_location(index), arena)
+        return np.frombuffer(dataset.get_image_data(index), dtype=np.uint8)
+
+    def recycle(self, batch: EncodedBatch) -> None:
+        """Takes back the arena of a batch whose bytes nobody reads any more."""
+        if batch.arena is not None and self._arenas is not None:
+            arena, batch.arena = batch.arena, None
+            batch.data, batch.headers = [], []
+            self._arenas.release(arena)
+
+    def close(self) -> None:
+        """Ends the threads. May be called again."""
+        self._pool.close()
+
+
+_NO_BYTES: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+_NO_HEADER = Header(stream=None, height=0, width=0, codec="")

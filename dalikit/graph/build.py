@@ -1,0 +1,150 @@
+"""A recipe as one DALI graph.
+
+    encoded (uint8, one buffer a sample) --> decode --> crop --> resize --> flip --> crop_mirror_normalize --> images
+    parameters (float32, P a sample) ----------/---------/---------/-----------------/
+
+The graph holds no random operator and no state: what it does to a sample follows from the sample's row of the matrix.
+The same function builds it for the GPU and for DALI's CPU backend; only device strings differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nvidia.dali import fn, types
+from nvidia.dali.pipeline import Pipeline
+
+from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation, Output, Resize
+from dalikit.transforms.recipe import Recipe
+
+__all__ = ["ENCODED", "PARAMETERS", "build_pipeline"]
+
+ENCODED = "encoded"
+PARAMETERS = "parameters"
+
+_INTERPOLATIONS = {
+    InterpolationMode.NEAREST: types.INTERP_NN,
+    InterpolationMode.BILINEAR: types.INTERP_LINEAR,
+    InterpolationMode.BICUBIC: types.INTERP_CUBIC,
+}
+
+
+def build_pipeline(
+    recipe: Recipe, *, batch_size: int, num_threads: int, device_id: int | None, half: bool, channels_last: bool
+) -> Pipeline:
+    """The pipeline that carries out a recipe; not yet built, so it can be serialized without a GPU.
+
+    Args:
+        recipe: what is done.
+        batch_size: the largest batch.
+        num_threads: DALI's CPU threads.
+        device_id: the GPU, or None: DALI's CPU backend.
+        half: float16 instead of float32 (DALI has no bfloat16).
+        channels_last: output (H, W, 3) instead of (3, H, W).
+    """
+    pipeline = Pipeline(
+        batch_size=batch_size,
+        num_threads=num_threads,
+        device_id=device_id,
+        prefetch_queue_depth=1,  # schedule_run() then stands for exactly one batch; the engine bounds the run-ahead
+        exec_dynamic=True,  # outputs are torch's to keep, and a bad batch does not end the pipeline
+    )
+    with pipeline:
+        encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
+        parameters = None
+        if recipe.num_columns:
+            parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
+        graph = _Graph(recipe, parameters, on_gpu=device_id is not None)
+        pipeline.set_outputs(graph.output(graph.transform(graph.decode(encoded)), half, channels_last))
+    return pipeline
+
+
+class _Graph:
+    """Emits DALI operators for the operations of one recipe."""
+
+    def __init__(self, recipe: Recipe, parameters: Any, *, on_gpu: bool) -> None:
+        self._recipe = recipe
+        self._parameters = parameters
+        self._operations: list[Operation] = list(recipe.operations)
+        self._decoder = {
+            "device": "mixed" if on_gpu else "cpu",
+            "output_type": types.RGB,
+            "adjust_orientation": recipe.decode.adjust_orientation,
+        }
+        if on_gpu:
+            self._decoder["jpeg_fancy_upsampling"] = True  # as libjpeg does on the CPU: the same chroma
+
+    def decode(self, encoded: Any) -> Any:
+        """The decoded image, or the box of a leading crop alone."""
+        first = self._operations[0] if self._operations else None
+        if isinstance(first, Crop) and first.fill is None and not self._recipe.decode.adjust_orientation:
+            self._operations.pop(0)
+            return fn.decoders.image_slice(encoded, **self._box(first), **self._decoder)
+        return fn.decoders.image(encoded, **self._decoder)
+
+    def transform(self, image: Any) -> Any:
+        """All operations but a horizontal flip at the end, which `output` does in passing."""
+        self._mirror: Any = 0
+        if self._operations and isinstance(last := self._operations[-1], Flip) and last.horizontal:
+            self._operations.pop()
+            self._mirror = self._integers(last.column)
+        for operation in self._operations:
+            image = self._apply(operation, image)
+        return image
+
+    def output(self, image: Any, half: bool, channels_last: bool) -> Any:
+        """The image in the output's type and layout."""
+        output = self._recipe.output
+        dtype = (types.FLOAT16 if half else types.FLOAT) if output.floating else types.UINT8
+        mean, std = _mean_and_std(output)
+        return fn.crop_mirror_normalize(
+            image,
+            mirror=self._mirror,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+            output_layout="HWC" if channels_last else "CHW",
+        )
+
+    def _apply(self, operation: Operation, image: Any) -> Any:
+        if isinstance(operation, Crop):
+            if operation.fill is None:
+                return fn.slice(image, **self._box(operation))
+            return fn.slice(image, **self._box(operation), out_of_bounds_policy="pad", fill_values=list(operation.fill))
+        if isinstance(operation, Flip):
+            side = "horizontal" if operation.horizontal else "vertical"
+            neither = {"horizontal": 0, "vertical": 0}
+            return fn.flip(image, **{**neither, side: self._integers(operation.column)})
+        return self._resize(operation, image)
+
+    def _resize(self, operation: Resize, image: Any) -> Any:
+        return fn.resize(
+            image,
+            size=self._columns(operation.column, 2),
+            interp_type=_INTERPOLATIONS[operation.interpolation],
+            antialias=operation.antialias,
+            dtype=types.UINT8,
+        )
+
+    def _box(self, operation: Crop) -> dict[str, Any]:
+        """The arguments `start` and `shape` of a crop, in pixels."""
+        return {
+            "start": self._integers(operation.column, 2),
+            "shape": self._integers(operation.column + 2, 2),
+            "axes": [0, 1],
+        }
+
+    def _columns(self, column: int, count: int | None = None) -> Any:
+        """One column as a scalar, or `count` of them as a vector."""
+        return self._parameters[column] if count is None else self._parameters[column : column + count]
+
+    def _integers(self, column: int, count: int | None = None) -> Any:
+        return fn.cast(self._columns(column, count), dtype=types.INT32)
+
+
+def _mean_and_std(output: Output) -> tuple[list[float], list[float]]:
+    """`value * scale + shift` as `(value - mean) / std`."""
+    if output.scale is None or output.shift is None:
+        return [0.0] * 3, [1.0] * 3
+    std = [1.0 / scale for scale in output.scale]
+    return [-shift * deviation for shift, deviation in zip(output.shift, std, strict=True)], std

@@ -1,0 +1,112 @@
+"""The device executor: drives one DALI pipeline by feeding it and taking its outputs, oldest first."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from dalikit.codec import CpuDecoder
+from dalikit.errors import DecodeError, InternalError
+from dalikit.fetch import EncodedBatch
+from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline
+from dalikit.transforms.recipe import Parameters, Recipe
+
+__all__ = ["GraphExecutor"]
+
+
+class GraphExecutor:
+    """Carries out a recipe as one DALI graph, on a GPU or on DALI's CPU backend.
+
+    Args:
+        recipe: what is done.
+        batch_size: the largest batch.
+        num_threads: DALI's CPU threads.
+        device: of the outputs: "cpu", or a CUDA device.
+        dtype: of floating outputs: float32, float16 or bfloat16 (which DALI lacks; torch converts it).
+        channels_last: memory order of the batch.
+    """
+
+    name = "dali"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        batch_size: int,
+        num_threads: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ) -> None:
+        self._recipe = recipe
+        self._dtype = dtype if recipe.output.floating else torch.uint8
+        self._channels_last = channels_last
+        self._under_way: deque[EncodedBatch] = deque()
+        self._pipeline: Any = build_pipeline(
+            recipe,
+            batch_size=batch_size,
+            num_threads=num_threads,
+            device_id=device.index if device.type == "cuda" else None,
+            half=dtype is torch.float16,
+            channels_last=channels_last,
+        )
+        self._pipeline.build()
+
+    def submit(self, batch: EncodedBatch, parameters: Parameters) -> None:
+        """Feeds and schedules a batch. Returns at once; DALI holds on to the bytes without a copy."""
+        self._pipeline.feed_input(ENCODED, batch.data)
+        if self._recipe.num_columns:
+            self._pipeline.feed_input(PARAMETERS, parameters.matrix)
+        self._pipeline.schedule_run()
+        self._under_way.append(batch)
+
+    def result(self) -> Tensor | list[Tensor]:
+        """Waits for the oldest batch.
+
+        On a GPU this waits until the batch is finished there, so its tensors may be used on any stream.
+
+        Returns:
+            (B, 3, H, W), or a list of (3, H, W) where the sizes differ; DALI's memory, not copied.
+
+        Raises:
+            DecodeError: an image cannot be decoded.
+        """
+        batch = self._under_way.popleft()
+        try:
+            (images,) = self._pipeline.outputs()
+        except RuntimeError as error:
+            raise _explain(error, batch, self._recipe) from error
+        shapes = images.shape()
+        if len(set(shapes)) == 1:
+            return self._to_torch(images.as_tensor())
+        return [self._to_torch(images[row]) for row in range(len(shapes))]
+
+    def _to_torch(self, images: Any) -> Tensor:
+        tensor = from_dlpack(images)
+        if self._channels_last:
+            tensor = tensor.movedim(-1, -3)
+        return tensor.to(self._dtype)  # a copy for bfloat16 alone
+
+    def drain(self) -> None:
+        """Waits for the batches under way and drops them."""
+        while self._under_way:
+            self._under_way.popleft()
+            self._pipeline.outputs()
+
+    def close(self) -> None:
+        """Drops the pipeline; DALI ends its threads once the batches under way are done. May be called again."""
+        self._under_way.clear()
+        self._pipeline = None
+
+
+def _explain(error: RuntimeError, batch: EncodedBatch, recipe: Recipe) -> Exception:
+    """DALI names one image of a batch at best; decoding each alone, by the same library, finds the first bad one."""
+    decoder = CpuDecoder(adjust_orientation=recipe.decode.adjust_orientation)
+    for row, header in enumerate(batch.headers):
+        if decoder.decode(header.stream) is None:
+            return DecodeError("the image cannot be decoded", batch.place(row, "decode"))
+    return InternalError(f"DALI failed on a batch in which every image can be decoded alone: {error}")

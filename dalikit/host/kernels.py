@@ -1,0 +1,56 @@
+"""The operations on one image, with torch's uint8 kernels.
+
+An image is a uint8 tensor (3, H, W) in channels-last order, a view of what was decoded where possible. Resizing with
+antialias is torch's fixed-point kernel: within one grey level of Pillow (bilinear), four times as fast as DALI's on a
+CPU.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dalikit.transforms.operations import InterpolationMode
+
+__all__ = ["crop", "flip", "resize"]
+
+_MODES = {
+    InterpolationMode.NEAREST: "nearest-exact",  # Pillow's rule; torch's "nearest" rounds another way
+    InterpolationMode.BILINEAR: "bilinear",
+    InterpolationMode.BICUBIC: "bicubic",
+}
+
+
+def crop(image: Tensor, box: tuple[int, int, int, int], fill: tuple[int, int, int] | None) -> Tensor:
+    """The box (top, left, height, width); where it reaches over the edge, `fill`."""
+    top, left, height, width = box
+    inner_top, inner_left = max(top, 0), max(left, 0)
+    bottom, right = min(top + height, image.shape[1]), min(left + width, image.shape[2])
+    inner = image[:, inner_top:bottom, inner_left:right]
+    if fill is None or tuple(inner.shape[1:]) == (height, width):
+        return inner
+    canvas = torch.tensor(fill, dtype=torch.uint8).repeat(height, width, 1).permute(2, 0, 1)
+    if bottom > inner_top and right > inner_left:
+        canvas[:, inner_top - top : bottom - top, inner_left - left : right - left] = inner
+    return canvas
+
+
+def resize(image: Tensor, height: int, width: int, mode: InterpolationMode, antialias: bool) -> Tensor:
+    """The image at another size, in pixels."""
+    if tuple(image.shape[1:]) == (height, width):
+        return image
+    smooth = mode is not InterpolationMode.NEAREST
+    resized = functional.interpolate(
+        image[None],
+        size=(height, width),
+        mode=_MODES[mode],
+        align_corners=False if smooth else None,
+        antialias=antialias and smooth,
+    )
+    return resized[0]
+
+
+def flip(image: Tensor, horizontal: bool) -> Tensor:
+    """The image mirrored."""
+    return image.flip(-1 if horizontal else -2)

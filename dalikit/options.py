@@ -1,0 +1,107 @@
+"""What dalikit adds to torch's arguments, in one frozen object."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import torch
+
+from dalikit.distributed import default_num_threads, resolve_device, resolve_rank
+from dalikit.errors import ArgumentError
+
+__all__ = ["MAX_SEED", "LoaderOptions", "OptionArguments", "check_integer", "make_options"]
+
+MAX_SEED = 2**63 - 1
+"""The largest seed: what torch's int64 holds."""
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_EXECUTORS = ("auto", "dali", "host")
+
+
+class OptionArguments(TypedDict, total=False):
+    """The keyword arguments that dalikit adds. Their meaning: LoaderOptions."""
+
+    transform: Any
+    device: Any
+    dtype: torch.dtype
+    channels_last: bool
+    executor: str
+    num_threads: int | None
+    prefetch_batches: int
+    rank: int | None
+    world_size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderOptions:
+    """What dalikit adds to torch's arguments, checked and with defaults filled in."""
+
+    transform: Any = None
+    """A transform of dalikit.transforms; None: the dataset's own."""
+    device: Any = None
+    """Where batches come out; None: the local GPU, else the CPU."""
+    dtype: torch.dtype = torch.float32
+    """Of floating outputs: float32, float16 or bfloat16."""
+    channels_last: bool = False
+    """Memory order of the images: torch.channels_last. Their shape stays (B, 3, H, W)."""
+    executor: str = "auto"
+    """"dali": one DALI graph; "host": torch's kernels on CPU threads; "auto": "dali" on a GPU, "host" on a CPU."""
+    num_threads: int | None = None
+    """CPU threads that decode and transform; None: this process's share of the cores."""
+    prefetch_batches: int = 2
+    """Finished batches ahead of the user. Two more are being read or worked on."""
+    rank: int | None = None
+    world_size: int | None = None
+    """None: from torch.distributed, torchrun's environment, or 0 of 1."""
+    torch_device: torch.device = field(init=False)
+    """The resolved device."""
+
+    def __post_init__(self) -> None:
+        """Checks and fills in.
+
+        Raises:
+            ArgumentError: an option is out of range, or options contradict each other.
+            DeviceError: the device is not there.
+        """
+        set_field = object.__setattr__
+        if self.dtype not in _DTYPES:
+            raise ArgumentError(f"dtype={self.dtype!r}: must be torch.float32, torch.float16 or torch.bfloat16")
+        if not isinstance(self.channels_last, bool):
+            raise ArgumentError(f"channels_last={self.channels_last!r}: must be True or False")
+        if self.executor not in _EXECUTORS:
+            raise ArgumentError(f"executor={self.executor!r}: must be one of {', '.join(map(repr, _EXECUTORS))}")
+        threads = default_num_threads() if self.num_threads is None else self.num_threads
+        set_field(self, "num_threads", check_integer("num_threads", threads, 1, 1024))
+        set_field(self, "prefetch_batches", check_integer("prefetch_batches", self.prefetch_batches, 1, 1024))
+        rank, world_size = resolve_rank(self.rank, self.world_size)
+        set_field(self, "rank", rank)
+        set_field(self, "world_size", world_size)
+        device = resolve_device(self.device)
+        set_field(self, "torch_device", device)
+        if self.executor == "auto":
+            set_field(self, "executor", "dali" if device.type == "cuda" else "host")
+        elif self.executor == "host" and device.type == "cuda":
+            raise ArgumentError("executor='host': works on the CPU; with device='cuda' use 'dali' or 'auto'")
+
+
+def make_options(arguments: OptionArguments) -> LoaderOptions:
+    """Checks keyword arguments; a name that is none of them is a TypeError, as for any function."""
+    known = OptionArguments.__annotations__
+    for name in arguments:
+        if name not in known:
+            raise TypeError(f"unexpected keyword argument {name!r}; dalikit's own are {', '.join(sorted(known))}")
+    return LoaderOptions(**arguments)
+
+
+def check_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """A whole number with low <= value <= high; numpy's integers count, True and 2.0 do not."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < low or (high is not None and number > high):
+        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ArgumentError(f"{name}={value!r}: must be a whole number, {allowed}")
+    return number

@@ -1,0 +1,93 @@
+"""A checkpoint of a loader: a few numbers, and what made the stream that they count in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from dalikit.errors import StateError
+
+__all__ = ["STATE_VERSION", "LoaderState", "check_state"]
+
+STATE_VERSION = 1
+"""Raised when older states can no longer be read (a CHECKPOINT change)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderState:
+    """Where a loader is. JSON-able; costs nothing to make."""
+
+    passes: int
+    """Complete passes over the sampler before this one."""
+    place: int
+    """Samples that all ranks together had taken of this pass, counted in the global order."""
+    epoch: int
+    """The sampler's epoch (it stays 0 where `set_epoch` is never called)."""
+    seed: int
+    """Key of the augmentation parameters."""
+    world_size: int
+    """Ranks among which the sampler divides its places."""
+    sampler: Mapping[str, Any]
+    """What makes the order: the sampler's class and arguments."""
+    dataset: Mapping[str, Any]
+    """Class, length and fingerprint of the dataset."""
+    transform: str
+    """Fingerprint of the transform."""
+    executor: str
+    """"dali" or "host"."""
+    version: int = STATE_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers, strings and dicts of them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: Any) -> LoaderState:
+        """Reads what `to_dict` made.
+
+        Raises:
+            StateError: it is no such dict, or of another version.
+        """
+        if not isinstance(state, Mapping):
+            raise StateError(f"state: must be what state_dict() gave, came {type(state).__name__}")
+        version = state.get("version")
+        if version != STATE_VERSION:
+            raise StateError(f"state['version']={version!r}: this dalikit reads version {STATE_VERSION}")
+        names = {known.name for known in fields(cls)}
+        missing, unknown = names - set(state), set(state) - names
+        if missing or unknown:
+            raise StateError(f"state: lacks {sorted(missing)}, has unknown {sorted(unknown)}; is it a loader's state?")
+        for name in ("passes", "place", "epoch", "seed", "world_size"):
+            if not isinstance(state[name], int) or isinstance(state[name], bool) or state[name] < 0:
+                raise StateError(f"state[{name!r}]={state[name]!r}: must be a whole number, at least 0")
+        return cls(**state)
+
+
+def check_state(state: LoaderState, mine: LoaderState, *, adopt_seed: bool) -> None:
+    """Refuses a state that counts in another stream than this loader's.
+
+    Args:
+        state: what is to be loaded.
+        mine: this loader's own.
+        adopt_seed: the loader's seed was drawn, not given, and takes the state's.
+
+    Raises:
+        StateError: with both sides.
+    """
+    differing = ["dataset", "sampler", "world_size"] + ([] if adopt_seed else ["seed"])
+    lines = []
+    for name in differing:
+        theirs, ours = getattr(state, name), getattr(mine, name)
+        if name == "sampler" and adopt_seed and mine.sampler.get("class") == "RandomSampler":
+            theirs, ours = {**theirs, "seed": 0}, {**ours, "seed": 0}  # its seed is the loader's
+        if theirs != ours:
+            lines.append(f"  {name} in the state:  {_show(theirs)}\n  {name} of the loader: {_show(ours)}")
+    if lines:
+        raise StateError("the state does not fit this loader:\n" + "\n".join(lines))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={part!r}" for name, part in value.items())
+    return repr(value)

@@ -1,0 +1,90 @@
+"""Reads byte ranges of local files."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.errors import Place, ReadError
+from dalikit.storage.arena import Arena
+from dalikit.storage.location import Location
+
+__all__ = ["read_local"]
+
+
+def read_local(location: Location, arena: Arena, *, max_size: int | None = None) -> npt.NDArray[np.uint8]:
+    """Reads a byte range of a local file into an arena. Thread-safe; lets other threads run while the kernel works.
+
+    Files are read, never mapped: a mapped file that shrinks kills the process.
+
+    Args:
+        location: `uri` is a path. `size` None reads to the end of the file, as long as it is when it is opened.
+        arena: where the bytes go. What a failed read took of it stays taken until the arena is reset.
+        max_size: refuse more bytes than this, before memory is taken. None: no limit.
+
+    Returns:
+        uint8 (size,): a view of the arena, at least one byte.
+
+    Raises:
+        ReadError: the file cannot be opened or read, holds no byte, ends too early or is larger than `max_size`.
+    """
+    uri, offset, size = location
+    try:
+        descriptor = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise _error(location, _cause(error)) from error
+    try:
+        if size is None:
+            size = os.fstat(descriptor).st_size - offset
+        if size <= 0 or offset < 0 or (max_size is not None and size > max_size):
+            raise _refusal(location, descriptor, size, max_size)
+        view = arena.allocate(size)
+        done = os.preadv(descriptor, [view], offset)
+        if done != size:
+            _read_rest(location, descriptor, view, done)
+    except ReadError:
+        raise
+    except OSError as error:
+        raise _error(location, _cause(error)) from error
+    finally:
+        os.close(descriptor)
+    return view
+
+
+def _read_rest(location: Location, descriptor: int, view: npt.NDArray[np.uint8], done: int) -> None:
+    """Goes on where the kernel returned fewer bytes than asked for: a signal, a network file, more than 2 GiB."""
+    size = len(view)
+    while done < size:
+        count = os.preadv(descriptor, [view[done:]], location.offset + done)
+        if count == 0:
+            raise _error(
+                location, f"short read: expected {size} bytes, got {done}; the file was cut or is being written"
+            )
+        done += count
+
+
+def _refusal(location: Location, descriptor: int, size: int, max_size: int | None) -> ReadError:
+    """Why a range of `size` bytes is not read."""
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        return _error(location, "is a folder, not a file")
+    if location.offset < 0 or (location.size is not None and location.size <= 0):
+        return _error(location, f"nothing to read: offset {location.offset}, size {location.size}")
+    if size > 0:
+        return _error(location, f"{size} bytes are more than the limit of {max_size}")
+    if status.st_size == 0:
+        return _error(location, "empty file")
+    return _error(location, f"offset {location.offset} is not before the end of the file, at {status.st_size}")
+
+
+def _cause(error: OSError | ValueError) -> str:
+    """What the operating system says, without the path: the place has it."""
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _error(location: Location, reason: str) -> ReadError:
+    """A ReadError with the place of `location`. The offset of a whole file is not worth a word."""
+    return ReadError(reason, Place(file=location.uri, offset=location.offset or None, stage="read"))

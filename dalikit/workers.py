@@ -1,0 +1,108 @@
+"""Daemon threads that share the rows of a batch.
+
+`concurrent.futures` would do, but for two things: its threads are joined before any clean-up of ours runs at the
+interpreter's exit, so a Ctrl-C would wait for all batches ahead; and it takes one queue operation a sample, where a job
+here takes one a batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+__all__ = ["Job", "WorkerPool"]
+
+
+class Job:
+    """Rows 0 ... count - 1 of a batch, each done once by whichever thread comes first.
+
+    Rows are claimed in order. After an error no further row is claimed, but all lower ones are finished: `wait` raises
+    the error of the lowest row, whatever the number of threads.
+    """
+
+    def __init__(self, count: int, work: Callable[[Any, int], None]) -> None:
+        self._count = count
+        self._work = work
+        self._claim = itertools.count().__next__  # atomic under the GIL
+        self._lock = threading.Lock()
+        self._active = 0
+        self._stopped = count == 0
+        self._errors: dict[int, BaseException] = {}
+        self._done = threading.Event()
+        if count == 0:
+            self._done.set()
+
+    def run(self, context: Any) -> None:
+        """Takes rows until there are none left. Called by each thread of a pool."""
+        with self._lock:
+            self._active += 1
+        while not self._stopped:
+            row = self._claim()
+            if row >= self._count:
+                self._stopped = True
+                break
+            try:
+                self._work(context, row)
+            except BaseException as error:  # handed to whoever waits
+                self._errors[row] = error
+                self._stopped = True
+        with self._lock:
+            self._active -= 1
+            if self._active == 0:
+                self._done.set()
+
+    def cancel(self) -> None:
+        """Lets no further row be claimed. `wait` then returns once the rows at hand are finished."""
+        with self._lock:
+            self._stopped = True
+            if self._active == 0:
+                self._done.set()
+
+    def wait(self) -> None:
+        """Blocks until all rows are done; raises the error of the lowest row that has one."""
+        self._done.wait()
+        if self._errors:
+            raise self._errors[min(self._errors)]
+
+
+class WorkerPool:
+    """A fixed number of daemon threads that work through jobs, oldest first.
+
+    Args:
+        num_threads: how many.
+        name: of the threads, as debuggers and `ps` show them.
+        make_context: called once in each thread; what it returns is handed to every row's work (a decoder, a buffer).
+    """
+
+    def __init__(self, num_threads: int, name: str, make_context: Callable[[], Any] = lambda: None) -> None:
+        self._queues: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in range(num_threads)]
+        self._threads = [
+            threading.Thread(target=_serve, args=(queue, make_context), name=f"{name}-{number}", daemon=True)
+            for number, queue in enumerate(self._queues)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Puts a job behind the others."""
+        for queue in self._queues:
+            queue.put(job)
+
+    def close(self) -> None:
+        """Ends the threads after the jobs at hand; cancel those first. May be called again."""
+        for queue in self._queues:
+            queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+
+def _serve(queue: SimpleQueue[Job | None], make_context: Callable[[], Any]) -> None:
+    """The life of one thread. It refers to its queue alone, so that a forgotten pool can be collected."""
+    context = make_context()
+    while (job := queue.get()) is not None:
+        job.run(context)
+        del job  # an idle thread keeps no batch alive

@@ -22,6 +22,7 @@ Region = tuple[int, int, int, int]
 """top, left, height, width in pixels."""
 
 _EXIF_ORIENTATION = 0x0112
+_OTHER_ORIENTATIONS = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # Pillow asks these too, the decoder not
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})  # EXIF 2.32, tag 274: the values that swap height and width
 
 
@@ -97,6 +98,8 @@ def _exif_orientation(data: npt.NDArray[np.uint8]) -> int:
 
     try:
         with Image.open(io.BytesIO(data.tobytes())) as image:
+            for other in _OTHER_ORIENTATIONS:
+                image.info.pop(other, None)
             return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except (OSError, ValueError, SyntaxError):
         return 1

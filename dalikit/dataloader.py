@@ -237,17 +237,16 @@ class DataLoader:
             adjust_orientation=self._recipe.decode.adjust_orientation,
             max_idle_arenas=under_way,
         )
-        batch_size, recipe = self.batch_size, self._recipe
         engine = Engine(
             fetcher=fetcher,
-            make_executor=lambda: _make_executor(options, recipe, batch_size, under_way),
-            recipe=recipe,
+            make_executor=_executor_maker(options, self._recipe, self.batch_size, under_way),
+            recipe=self._recipe,
             seed=self.seed,
             collate_targets=collate_targets if self.collate_fn is None else list,
             window=under_way,
         )
-        # Runs when the loader is forgotten, and at the interpreter's exit before daemon threads are cut off.
         self._finalizer = weakref.finalize(self, engine.close)
+        self._finalizer.atexit = False  # the engine sees to that itself
         return engine
 
     # For the iterator
@@ -324,28 +323,20 @@ def _requests(
         yield Request(indices, position(passes, places))
 
 
-def _make_executor(options: LoaderOptions, recipe: Recipe, batch_size: int, under_way: int) -> Executor:
-    threads = options.num_threads or 1
+def _executor_maker(options: LoaderOptions, recipe: Recipe, batch_size: int, under_way: int) -> Callable[[], Executor]:
+    """Imports the executor that was asked for, and nothing of the other one."""
+    shared: dict[str, Any] = {
+        "num_threads": options.num_threads,
+        "dtype": options.dtype,
+        "channels_last": options.channels_last,
+    }
     if options.executor == "host":
         from dalikit.host import HostExecutor
 
-        return HostExecutor(
-            recipe,
-            num_threads=threads,
-            dtype=options.dtype,
-            channels_last=options.channels_last,
-            max_idle_outputs=under_way,
-        )
+        return lambda: HostExecutor(recipe, max_idle_outputs=under_way, **shared)
     from dalikit.graph import GraphExecutor
 
-    return GraphExecutor(
-        recipe,
-        batch_size=batch_size,
-        num_threads=threads,
-        device=options.torch_device,
-        dtype=options.dtype,
-        channels_last=options.channels_last,
-    )
+    return lambda: GraphExecutor(recipe, batch_size=batch_size, device=options.torch_device, **shared)
 
 
 def _refuse_workers(

@@ -17,13 +17,9 @@ __all__ = ["default_num_threads", "resolve_device", "resolve_rank"]
 def _initialised() -> Any | None:
     """torch.distributed, if a process group is set up."""
     distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_available() or not _is_initialized(distributed):
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return None
     return distributed
-
-
-def _is_initialized(distributed: Any) -> bool:
-    return bool(distributed.is_initialized())
 
 
 def _environment(name: str) -> int | None:
@@ -96,7 +92,7 @@ def _local_device() -> torch.device:
 
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cuda", (_environment("LOCAL_RANK") or 0) % torch.cuda.device_count())
 

@@ -17,6 +17,7 @@ the slow one. Nothing here decides what a batch holds: a slower or faster thread
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections import deque
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.errors import LoaderTimeoutError, TransformError
+from dalikit.errors import LoaderClosedError, LoaderTimeoutError, TransformError
 from dalikit.fetch import EncodedBatch, PendingBatch, ThreadFetcher
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
@@ -106,6 +107,7 @@ class BatchStream:
 
         Raises:
             LoaderTimeoutError: no batch came in time; the stream goes on.
+            LoaderClosedError: the stream was stopped before its end.
             Exception: what ended the stream, with its own traceback.
         """
         if self._ended:
@@ -121,6 +123,8 @@ class BatchStream:
             self._ended = True
             if item.error is not None:
                 raise item.error
+            if self._stop.is_set():
+                raise LoaderClosedError("the loader was closed during this iteration; iterate over it anew")
             return None
         self._tokens.release()
         return item
@@ -198,6 +202,8 @@ class Engine:
         self._idle: list[Executor] = []
         self._streams: list[BatchStream] = []
         self._closed = False
+        # Exit hooks run last in, first out: made after DALI was imported, an engine stops before DALI shuts pipelines down.
+        atexit.register(self.close)
 
     def start(self, requests: Iterator[Request]) -> BatchStream:
         """Starts to work on a stream of batches; `requests` is advanced on the stream's thread."""
@@ -219,6 +225,7 @@ class Engine:
     def close(self) -> None:
         """Ends all streams, then all executors and threads. May be called again."""
         self._closed = True
+        atexit.unregister(self.close)
         with self._lock:
             streams, self._streams = self._streams, []
         for stream in streams:
@@ -294,7 +301,11 @@ class _StreamWork:
                 self._reading.append(self._fetcher.submit(*request))
                 idle = False
             if self._reading and len(self._executing) < _EXECUTING:
-                self._execute(self._reading.popleft().result())
+                try:
+                    self._execute(self._reading.popleft().result())
+                except Exception:
+                    self._deliver_all(stream)  # the batches before the bad one are good, and come first
+                    raise
             elif self._executing:
                 stream.put(self._collect())
             elif exhausted:
@@ -317,6 +328,10 @@ class _StreamWork:
         targets = self._collate_targets(batch.targets)
         self._fetcher.recycle(batch)
         return FinishedBatch(Request(batch.indices, batch.positions), images, targets)
+
+    def _deliver_all(self, stream: BatchStream) -> None:
+        while self._executing and not stream.stopped():
+            stream.put(self._collect())
 
     def abandon(self) -> None:
         """Drops what is under way: no thread touches it afterwards."""

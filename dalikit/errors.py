@@ -12,6 +12,7 @@
     |   `-- TransformError (ValueError)      a transform cannot be applied to it
     |-- StateError (ValueError)              a checkpoint does not fit this loader
     |-- LoaderTimeoutError (TimeoutError)    a batch did not come in time
+    |-- LoaderClosedError (RuntimeError)     the loader was closed in the middle of an iteration
     `-- InternalError (RuntimeError)         a fault of dalikit itself: please report it
 
 Each also inherits the builtin that a caller would expect, so that `except ValueError` and `except OSError`
@@ -32,6 +33,7 @@ __all__ = [
     "DeviceError",
     "EmptyDatasetError",
     "InternalError",
+    "LoaderClosedError",
     "LoaderTimeoutError",
     "Place",
     "ReadError",
@@ -128,6 +130,10 @@ class StateError(DalikitError, ValueError):
 
 class LoaderTimeoutError(DalikitError, TimeoutError):
     """A batch did not come within the loader's `timeout`."""
+
+
+class LoaderClosedError(DalikitError, RuntimeError):
+    """The loader was closed in the middle of an iteration, and the next batch was asked for."""
 
 
 class InternalError(DalikitError, RuntimeError):

@@ -148,7 +148,7 @@ def make_data_loader(
 def _make_sampler(
     *,
     dataset: Any,
-    sampler_type: SamplerType | None,
+    sampler_type: Any,
     shuffle: bool,
     seed: int,
     size: int,

@@ -79,7 +79,7 @@ def check_state(state: LoaderState, mine: LoaderState, *, adopt_seed: bool) -> N
     lines = []
     for name in differing:
         theirs, ours = getattr(state, name), getattr(mine, name)
-        if name == "sampler" and adopt_seed and mine.sampler.get("class") == "RandomSampler":
+        if name == "sampler" and adopt_seed and mine.sampler.get("sampler") == "RandomSampler":
             theirs, ours = {**theirs, "seed": 0}, {**ours, "seed": 0}  # its seed is the loader's
         if theirs != ours:
             lines.append(f"  {name} in the state:  {_show(theirs)}\n  {name} of the loader: {_show(ours)}")

@@ -54,6 +54,11 @@ class Job:
             if self._active == 0:
                 self._done.set()
 
+    def fail(self, error: BaseException) -> None:
+        """Ends the job with an error that is no row's: a thread that cannot work at all."""
+        self._errors[-1] = error
+        self.cancel()
+
     def cancel(self) -> None:
         """Lets no further row be claimed. `wait` then returns once the rows at hand are finished."""
         with self._lock:
@@ -102,7 +107,15 @@ class WorkerPool:
 
 def _serve(queue: SimpleQueue[Job | None], make_context: Callable[[], Any]) -> None:
     """The life of one thread. It refers to its queue alone, so that a forgotten pool can be collected."""
-    context = make_context()
+    failure: BaseException | None = None
+    context = None
+    try:
+        context = make_context()
+    except BaseException as error:  # handed to whoever waits
+        failure = error
     while (job := queue.get()) is not None:
-        job.run(context)
+        if failure is None:
+            job.run(context)
+        else:
+            job.fail(failure)
         del job  # an idle thread keeps no batch alive

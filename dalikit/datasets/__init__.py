@@ -1,7 +1,9 @@
 """WHAT index i is: encoded bytes and a target.
 
-dataset = create_dataset("ImageFolder:root=/data/train", transform, target_transform)
-dataset.get_image_data(0), dataset.get_target(0)
+    dataset = create_dataset("ImageFolder:root=/data/train", transform, target_transform)
+    dataset.get_image_data(0), dataset.get_target(0)
+
+Others can give their own datasets a name, with `register_dataset`.
 """
 
 from dalikit.datasets.base import ImageDataset, KeyedDataset, LocatedDataset

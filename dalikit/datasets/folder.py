@@ -103,8 +103,8 @@ class ImageFolder(LocalDataset):
         if self._fingerprint is None:
             digest = hashlib.blake2b(b"ImageFolder", digest_size=8)
             digest.update(len(self).to_bytes(8, "little"))
-            for block in (join_paths(self.classes), self._paths.block, self.targets.astype("<i4")):
-                digest.update(memoryview(block).nbytes.to_bytes(8, "little"))
+            for block in (join_paths(self.classes), self._paths.block, self.targets.astype("<i4").tobytes()):
+                digest.update(len(block).to_bytes(8, "little"))
                 digest.update(block)
             self._fingerprint = digest.hexdigest()
         return self._fingerprint

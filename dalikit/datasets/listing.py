@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from dalikit.datasets.paths import join_paths
@@ -37,7 +36,7 @@ logger = logging.getLogger(__name__)
 class ClassListing(NamedTuple):
     """One class folder."""
 
-    count: int
+    num_files: int
     """How many files."""
     paths: bytes
     """Their paths, relative to the root, as `join_paths` joins them."""
@@ -80,10 +79,10 @@ def open_root(root: str | os.PathLike[str]) -> str:
         DatasetNotFoundError: it is not there.
         DatasetError: it is not a folder, or cannot be looked into.
     """
-    if not isinstance(root, str | os.PathLike) or not os.fspath(root) or "\0" in os.fspath(root):
+    path = os.fspath(root) if isinstance(root, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
         raise ArgumentError(f"root must be the path of a folder, got {root!r}")
-    path = os.fspath(root)
-    expanded = str(Path(path).expanduser()) if path.startswith("~") else path
+    expanded = os.path.expanduser(path)
     try:
         with os.scandir(expanded):
             return expanded
@@ -128,17 +127,17 @@ def list_folder(
         DatasetError: a folder cannot be listed.
         EmptyDatasetError: a class has no file, in which case torchvision raises FileNotFoundError too.
     """
-    top = _identity(os.stat(root))
+    top = _identity(_stat(root))
     job = partial(_list_class, root, top=top, follow_links=follow_links, settle=settle)
     found: list[ClassListing] = []
     with ThreadPoolExecutor(NUM_THREADS, "dalikit-list") as threads, _bar(progress) as bar:
         for listing in threads.map(job, classes):
             found.append(listing)
-            bar.update(listing.count)
-    _refuse_empty(root, [name for name, listing in zip(classes, found, strict=True) if not listing.count])
+            bar.update(listing.num_files)
+    _refuse_empty(root, [name for name, listing in zip(classes, found, strict=True) if not listing.num_files])
     return Listing(
         classes=classes,
-        counts=[listing.count for listing in found],
+        counts=[listing.num_files for listing in found],
         paths=b"".join(listing.paths for listing in found),
         folders=[folder for listing in found for folder in listing.folders],
         mtimes=[mtime for listing in found for mtime in listing.mtimes],

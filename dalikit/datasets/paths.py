@@ -27,8 +27,10 @@ def split_paths(block: bytes) -> list[str]:
 class PathTable:
     """The paths in a block that `join_paths` made. Costs the names' own bytes and 8 more a path. Thread-safe.
 
-    block    n01/a.jpg.n01/b.jpg.n02/c.jpg.     "." is the null byte
-    bounds  ^         ^         ^         ^     -1, then the place of every null byte
+        block    n01/a.jpg.n01/b.jpg.n02/c.jpg.     "." is the null byte
+        bounds  ^         ^         ^         ^     -1, then the place of every null byte
+
+    Rows are 0 to len - 1.
     """
 
     def __init__(self, block: bytes) -> None:

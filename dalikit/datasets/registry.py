@@ -16,6 +16,7 @@ __all__ = ["create_dataset", "dataset_names", "parse_dataset_string", "register_
 
 Factory = Callable[..., Any]
 _FactoryT = TypeVar("_FactoryT", bound=Factory)
+_NamedT = TypeVar("_NamedT", bound=Factory | str)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
@@ -31,7 +32,7 @@ _factories: dict[str, Factory | str] = {"ImageFolder": "dalikit.datasets.folder:
 @overload
 def register_dataset(name: str, factory: None = None, *, replace: bool = False) -> Callable[[_FactoryT], _FactoryT]: ...
 @overload
-def register_dataset(name: str, factory: _FactoryT, *, replace: bool = False) -> _FactoryT: ...
+def register_dataset(name: str, factory: _NamedT, *, replace: bool = False) -> _NamedT: ...
 def register_dataset(name: str, factory: Any = None, *, replace: bool = False) -> Any:
     """Makes a dataset known by a name, for `create_dataset`.
 
@@ -41,8 +42,8 @@ def register_dataset(name: str, factory: Any = None, *, replace: bool = False) -
 
         create_dataset("Mine:root=/data:size=256", transform)
 
-    The factory's keyword parameters are the keys that the text may give. Values are text; a parameter annotated as bool,
-    int, float or Path gets one of these, every other gets the text.
+    The factory's keyword parameters are the keys that the text may give. Values are text; a parameter annotated as
+    bool, int, float or Path gets one of these, every other gets the text.
 
     Args:
         name: letters, digits and underscores, a letter first.
@@ -147,8 +148,8 @@ def _pieces(text: str, rest: str) -> Iterator[tuple[str, str]]:
         value = (_QUOTED if rest.startswith('"', key.end()) else _BARE).match(rest, key.end())
         if value is None:
             raise ArgumentError(
-                f"dataset string {text!r}: the quoted value of {key[1]!r} must end in a double quote, followed by ':' or "
-                "nothing; a double quote within it is written twice"
+                f"dataset string {text!r}: the quoted value of {key[1]!r} must end in a double quote, followed by ':' "
+                "or nothing; a double quote within it is written twice"
             )
         quoted = value.re is _QUOTED
         yield key[1], value[1].replace('""', '"') if quoted else value[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import Any
 
@@ -92,10 +93,11 @@ class GraphExecutor:
         return tensor.to(self._dtype)  # a copy for bfloat16 alone
 
     def drain(self) -> None:
-        """Waits for the batches under way and drops them."""
+        """Waits for the batches under way and drops them, bad images or not."""
         while self._under_way:
             self._under_way.popleft()
-            self._pipeline.outputs()
+            with contextlib.suppress(RuntimeError):
+                self._pipeline.outputs()
 
     def close(self) -> None:
         """Drops the pipeline; DALI ends its threads once the batches under way are done. May be called again."""

@@ -42,7 +42,7 @@ def read_local(location: Location, arena: Arena, *, max_size: int | None = None)
         if size <= 0 or offset < 0 or (max_size is not None and size > max_size):
             raise _refusal(location, descriptor, size, max_size)
         view = arena.allocate(size)
-        done = os.preadv(descriptor, [view], offset)
+        done = os.preadv(descriptor, [view.data], offset)
         if done != size:
             _read_rest(location, descriptor, view, done)
     except ReadError:
@@ -58,7 +58,7 @@ def _read_rest(location: Location, descriptor: int, view: npt.NDArray[np.uint8],
     """Goes on where the kernel returned fewer bytes than asked for: a signal, a network file, more than 2 GiB."""
     size = len(view)
     while done < size:
-        count = os.preadv(descriptor, [view[done:]], location.offset + done)
+        count = os.preadv(descriptor, [view[done:].data], location.offset + done)
         if count == 0:
             raise _error(
                 location, f"short read: expected {size} bytes, got {done}; the file was cut or is being written"

@@ -11,6 +11,7 @@ from dalikit.errors import ArgumentError
 from dalikit.transforms.operations import InterpolationMode
 
 __all__ = [
+    "check_antialias",
     "check_bool",
     "check_colour",
     "check_interpolation",
@@ -53,7 +54,7 @@ def check_numbers(name: str, value: Any, counts: tuple[int, ...]) -> tuple[float
     """As many finite numbers as `counts` allows."""
     allowed = " or ".join(str(count) for count in counts)
     try:
-        numbers = tuple(float(part) for part in value)
+        numbers = tuple(float(part) for part in ([] if isinstance(value, str | bytes) else value))
     except (TypeError, ValueError):
         raise ArgumentError(f"{name}={value!r}: must be a sequence of {allowed} numbers") from None
     if len(numbers) not in counts or not all(math.isfinite(number) for number in numbers):
@@ -69,16 +70,21 @@ def check_probability(name: str, value: Any) -> float:
 
 
 def check_bool(name: str, value: Any) -> bool:
-    """True or False; None counts as True where torchvision's default was once None (`antialias`)."""
-    if value is None or isinstance(value, bool):
-        return value is None or value
+    """True or False."""
+    if isinstance(value, bool):
+        return value
     raise ArgumentError(f"{name}={value!r}: must be True or False")
+
+
+def check_antialias(value: Any) -> bool:
+    """True or False; None counts as True, as it once was torchvision's default."""
+    return check_bool("antialias", True if value is None else value)
 
 
 def check_colour(name: str, value: Any) -> tuple[int, int, int]:
     """One level from 0 to 255 for all channels, or three of them (red, green, blue)."""
     parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 3
-    levels = [int(part) for part in parts if isinstance(part, int | float) and part == int(part) and 0 <= part <= 255]
+    levels = [int(part) for part in parts if isinstance(part, int | float) and 0 <= part <= 255 and part == int(part)]
     if len(levels) != 3 or len(parts) != 3:
         raise ArgumentError(
             f"{name}={value!r}: must be a whole number from 0 to 255, or three of them (red, green, blue)"

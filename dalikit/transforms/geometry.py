@@ -7,6 +7,7 @@ functional.py); what is drawn is dalikit's own stream.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from dalikit.errors import ArgumentError
 from dalikit.transforms.arguments import (
+    check_antialias,
     check_bool,
     check_colour,
     check_interpolation,
@@ -80,7 +82,7 @@ class RandomResizedCrop(Transform):
         set_field(self, "scale", check_range("scale", self.scale, high=1.0))
         set_field(self, "ratio", check_range("ratio", self.ratio))
         set_field(self, "interpolation", check_interpolation("interpolation", self.interpolation))
-        set_field(self, "antialias", check_bool("antialias", self.antialias))
+        set_field(self, "antialias", check_antialias(self.antialias))
 
     def draw(self, words: Words, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: top, left, height, width of the box, then height and width of the output."""
@@ -148,7 +150,7 @@ class Resize(Transform):
         size = check_size("size", self.size)
         set_field(self, "size", size)
         set_field(self, "interpolation", check_interpolation("interpolation", self.interpolation))
-        set_field(self, "antialias", check_bool("antialias", self.antialias))
+        set_field(self, "antialias", check_antialias(self.antialias))
         if self.max_size is None:
             return
         limit = check_size("max_size", self.max_size)
@@ -259,7 +261,7 @@ class RandomCrop(Transform):
         """(left, top, right, bottom), or None."""
         if padding is None:
             return None
-        parts = [padding] if isinstance(padding, int) else list(padding)
+        parts = list(padding) if isinstance(padding, Sequence) else [padding]
         whole = all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 65535 for part in parts)
         if not whole or len(parts) not in (1, 2, 4):
             raise ArgumentError(

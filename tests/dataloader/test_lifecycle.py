@@ -1,0 +1,174 @@
+"""Threads, processes and memory: nothing is left behind, and nothing hangs."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from dalikit import DataLoader, SamplerType
+from dalikit.errors import LoaderClosedError
+
+Make = Callable[..., DataLoader]
+
+
+def our_threads() -> list[str]:
+    """Names of dalikit's Python threads."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dalikit-")]
+
+
+@pytest.mark.parametrize("executor", ["host", "dali"])
+def test_close_ends_every_thread_and_process(make: Make, executor: str) -> None:
+    """Native threads too; whether the pass was finished or not; and closing again does nothing."""
+    process = psutil.Process()
+    with make(executor=executor) as warm:  # what libraries start once for all stays
+        next(iter(warm))
+    gc.collect()
+    before = process.num_threads()
+    for finish in (True, False):
+        loader = make(executor=executor, sampler_type=SamplerType.EPOCH)
+        batches = iter(loader)
+        for _ in batches if finish else itertools.islice(batches, 1):
+            pass
+        assert our_threads()
+        loader.close()
+        loader.close()
+        assert our_threads() == []
+    del loader, batches
+    gc.collect()
+    assert process.num_threads() <= before
+    assert process.children() == []
+
+
+def test_a_closed_loader_opens_again(make: Make) -> None:
+    """`close` gives everything back; iterating opens it anew, with the same result."""
+    loader = make()
+    first = next(iter(loader))[0].clone()
+    loader.close()
+    assert torch.equal(next(iter(loader))[0], first)
+
+
+def test_with_closes(make: Make) -> None:
+    """A `with` block leaves no thread."""
+    with make() as loader:
+        next(iter(loader))
+    assert our_threads() == []
+
+
+def test_a_forgotten_loader_ends_its_threads(dataset: object) -> None:
+    """Dropping the last reference is enough, in the middle of a pass too."""
+    loader = DataLoader(dataset, batch_size=5, device="cpu")
+    batches = iter(loader)
+    next(batches)
+    gone = weakref.ref(loader)
+    del loader, batches
+    gc.collect()
+    assert gone() is None
+    assert our_threads() == []
+
+
+def test_an_iterator_keeps_its_loader(dataset: object) -> None:
+    """`iter(DataLoader(...))` works though nobody else holds the loader."""
+    batches = iter(DataLoader(dataset, batch_size=5, device="cpu"))
+    gc.collect()
+    assert len(list(batches)) == 5
+
+
+def test_many_early_breaks_leave_nothing_behind(make: Make) -> None:
+    """Threads and open files stay the same over many cut passes; an executor is used again."""
+    loader = make()
+    next(iter(loader))
+    process = psutil.Process()
+    counts = []
+    for _ in range(10):
+        next(iter(loader))
+        gc.collect()
+        workers = [name for name in our_threads() if name != "dalikit-engine"]  # one of these may still be ending
+        counts.append((len(workers), process.num_fds()))
+    assert set(counts[1:]) == {counts[1]}
+
+
+def test_torchs_thread_setting_is_left_alone(make: Make) -> None:
+    """In the main thread, and in one that is born later."""
+    expected = torch.get_num_threads()
+    next(iter(make(executor="host")))
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *seen] == [expected, expected]
+
+
+def test_no_global_generator_is_touched(make: Make) -> None:
+    """torch's state is the same after a pass as before."""
+    loader = make(sampler_type=SamplerType.EPOCH)
+    before = torch.get_rng_state()
+    list(loader)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+ENDLESS = """
+import sys
+import dalikit.transforms as T
+from dalikit import make_data_loader, make_dataset
+transform = T.Compose([T.RandomResizedCrop(224), T.ToTensor()])
+dataset = make_dataset(dataset_str=f"ImageFolder:root={sys.argv[1]}", transform=transform)
+loader = make_data_loader(dataset=dataset, batch_size=8, num_workers=0, device="cpu", executor=sys.argv[2])
+for count, batch in enumerate(loader):
+    if count == 2:
+        print("running", flush=True)
+    MIDDLE
+"""
+
+
+@pytest.mark.parametrize("executor", ["host", "dali"])
+@pytest.mark.parametrize("middle", ["pass", "import time; time.sleep(0.05)"], ids=["waiting", "busy"])
+def test_ctrl_c_ends_the_process(folder: Path, executor: str, middle: str) -> None:
+    """Whether it comes while the user waits for a batch or works on one; without a word but the traceback."""
+    script = ENDLESS.replace("MIDDLE", middle)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder), executor], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert stderr.rstrip().endswith("KeyboardInterrupt")
+    assert "Exception ignored" not in stderr
+    assert "shut down" not in stderr
+
+
+@pytest.mark.parametrize("executor", ["host", "dali"])
+@pytest.mark.parametrize("ending", ["sys.exit(3)", "raise RuntimeError('mine')", "break"])
+def test_a_script_that_ends_in_the_middle_of_a_pass_ends_cleanly(folder: Path, executor: str, ending: str) -> None:
+    """Its exit status is its own, and nothing is printed but its own traceback."""
+    script = ENDLESS.replace("MIDDLE", f"if count == 2: {ending}")
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(folder), executor], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == {"sys.exit(3)": 3, "break": 0}.get(ending, 1)
+    assert result.stderr == "" or result.stderr.rstrip().endswith("RuntimeError: mine")
+    assert "Exception ignored" not in result.stderr
+
+
+def test_closing_in_the_middle_of_an_iteration_is_an_error_there(make: Make) -> None:
+    """Not a silent end: the pass is not complete, and is not counted as such."""
+    loader = make(sampler_type=SamplerType.EPOCH, batch_size=1)
+    batches = iter(loader)
+    next(batches)
+    loader.close()
+    with pytest.raises(LoaderClosedError, match="closed during this iteration; iterate over it anew"):
+        list(batches)
+    assert loader.state_dict()["passes"] == 0
+    assert len(list(loader)) == len(loader)

@@ -1,0 +1,248 @@
+"""Resume at every cut, into fresh loaders and a fresh process, against the uncut run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dalikit.transforms as T
+from dalikit import DataLoader, SamplerType
+from dalikit.datasets import ImageFolder
+from dalikit.errors import StateError
+
+Make = Callable[..., DataLoader]
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+
+FINITE = [SamplerType.EPOCH, SamplerType.DISTRIBUTED, None]
+ENDLESS = [SamplerType.INFINITE, SamplerType.SHARDED_INFINITE, SamplerType.SHARDED_INFINITE_NEW]
+
+
+def run(loader: DataLoader, count: int) -> tuple[Batches, list[str]]:
+    """`count` batches over as many passes as that takes, and the state after each, as JSON; the first is before any."""
+    batches: Batches = []
+    states = [json.dumps(loader.state_dict())]
+    while len(batches) < count:
+        for batch in loader:
+            batches.append(batch)
+            states.append(json.dumps(loader.state_dict()))
+            if len(batches) == count:
+                break
+    return batches, states
+
+
+def assert_same(mine: Batches, expected: Batches) -> None:
+    """Bit for bit."""
+    assert len(mine) == len(expected)
+    for (images, targets), (images_expected, targets_expected) in zip(mine, expected, strict=True):
+        assert torch.equal(images, images_expected)
+        assert torch.equal(targets, targets_expected)
+
+
+@pytest.mark.parametrize("sampler_type", FINITE + ENDLESS)
+def test_resume_at_every_cut_of_two_passes(make: Make, sampler_type: SamplerType | None) -> None:
+    """A new loader that takes over a state goes on as the uncut run did, pixels included."""
+    arguments: dict[str, Any] = {"sampler_type": sampler_type, "shuffle": sampler_type is not None, "drop_last": False}
+    batches, states = run(make(**arguments), 10)
+    for cut, state in enumerate(states[:-1]):
+        resumed = make(**arguments)
+        resumed.load_state_dict(json.loads(state))
+        rest, states_again = run(resumed, 10 - cut)
+        assert_same(rest, batches[cut:])
+        assert states_again[-1] == states[-1]
+        resumed.close()
+
+
+def test_resume_with_the_dali_graph(make: Make) -> None:
+    """The same holds for the other executor."""
+    batches, states = run(make(executor="dali"), 6)
+    for cut in (0, 1, 4):
+        resumed = make(executor="dali")
+        resumed.load_state_dict(json.loads(states[cut]))
+        assert_same(run(resumed, 6 - cut)[0], batches[cut:])
+
+
+def test_resume_with_other_batch_size_threads_and_read_ahead(make: Make) -> None:
+    """What was taken counts in samples, so the rest may be taken otherwise."""
+    batches, states = run(make(sampler_type=SamplerType.EPOCH, drop_last=False), 5)
+    resumed = make(sampler_type=SamplerType.EPOCH, drop_last=False, batch_size=2, num_threads=1, prefetch_batches=1)
+    resumed.load_state_dict(json.loads(states[2]))
+    rest = torch.cat([images for images, _ in resumed])
+    assert torch.equal(rest, torch.cat([images for images, _ in batches[2:]]))
+
+
+def test_the_state_is_of_what_was_taken_not_of_what_was_read_ahead(make: Make) -> None:
+    """However far the loader works ahead, the state says the next batch that the user has not had."""
+    places = []
+    for prefetch_batches in (1, 8):
+        loader = make(prefetch_batches=prefetch_batches)
+        list(itertools.islice(loader, 3))
+        places.append(loader.state_dict()["place"])
+    assert places == [15, 15]
+
+
+def test_a_state_after_the_last_batch_yields_no_batch_then_a_whole_pass(make: Make) -> None:
+    """torchdata's meaning of a state taken before StopIteration."""
+    loader = make(sampler_type=SamplerType.EPOCH)
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        next(batches)
+    state = loader.state_dict()
+    resumed = make(sampler_type=SamplerType.EPOCH)
+    resumed.load_state_dict(state)
+    assert list(resumed) == []
+    second = list(resumed)
+    assert next(batches, None) is None
+    assert_same(second, list(loader))
+
+
+def test_a_state_after_a_pass_is_the_next_pass(make: Make) -> None:
+    """After StopIteration the state is the beginning of the next pass."""
+    loader = make(sampler_type=SamplerType.EPOCH)
+    list(loader)
+    state = loader.state_dict()
+    assert (state["passes"], state["place"]) == (1, 0)
+
+
+def test_set_epoch_to_the_same_pass_keeps_the_place(make: Make) -> None:
+    """`for epoch in range(start, n): loader.set_epoch(epoch)` goes on where the state was."""
+    loader = make(sampler_type=SamplerType.EPOCH)
+    loader.set_epoch(3)
+    batches, states = run(loader, 4)
+    resumed = make(sampler_type=SamplerType.EPOCH)
+    resumed.load_state_dict(json.loads(states[2]))
+    resumed.set_epoch(3)
+    assert_same(list(resumed), batches[2:])
+    resumed.load_state_dict(json.loads(states[2]))
+    resumed.set_epoch(4)
+    assert len(list(resumed)) == len(resumed)
+
+
+def test_loading_twice_the_last_one_counts(make: Make) -> None:
+    """A state may be loaded at any time, also twice in a row."""
+    batches, states = run(make(), 5)
+    resumed = make()
+    resumed.load_state_dict(json.loads(states[1]))
+    resumed.load_state_dict(json.loads(states[3]))
+    assert_same(run(resumed, 2)[0], batches[3:])
+
+
+def test_a_shuffled_plain_loader_takes_over_the_states_seed(dataset: ImageFolder) -> None:
+    """A seed that was drawn is part of the state."""
+    loader = DataLoader(dataset, batch_size=5, shuffle=True, device="cpu")
+    batches, states = run(loader, 9)
+    for cut in (0, 3, 6):
+        resumed = DataLoader(dataset, batch_size=5, shuffle=True, device="cpu")
+        assert resumed.seed != loader.seed
+        resumed.load_state_dict(json.loads(states[cut]))
+        assert_same(run(resumed, 9 - cut)[0], batches[cut:])
+        resumed.close()
+    loader.close()
+
+
+def test_resume_of_an_advanced_loader(make: Make) -> None:
+    """A state counts from the stream's beginning, whatever `sampler_advance` the loader was made with."""
+    batches, states = run(make(), 6)
+    for advance in (0, 3, 1000):
+        resumed = make(sampler_advance=advance)
+        resumed.load_state_dict(json.loads(states[2]))
+        assert_same(run(resumed, 4)[0], batches[2:])
+
+
+SCRIPT = """
+import hashlib, json, sys
+import dalikit.transforms as T
+from dalikit import make_data_loader, make_dataset
+root, state = sys.argv[1:]
+transform = T.Compose([T.RandomResizedCrop(32), T.RandomHorizontalFlip(), T.ToTensor()])
+dataset = make_dataset(dataset_str=f"ImageFolder:root={root}", transform=transform)
+with make_data_loader(dataset=dataset, batch_size=5, num_workers=0, device="cpu") as loader:
+    if state:
+        loader.load_state_dict(json.loads(state))
+    for _, (images, targets) in zip(range(3), loader):
+        digest = hashlib.sha256(images.numpy().tobytes() + targets.numpy().tobytes()).hexdigest()
+        print(json.dumps([digest, json.dumps(loader.state_dict())]))
+"""
+
+
+def test_resume_in_a_fresh_process(folder: Path) -> None:
+    """Another process, given the state as text, makes the very same bytes."""
+
+    def output(state: str) -> list[list[str]]:
+        command = [sys.executable, "-c", SCRIPT, str(folder), state]
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    uncut = output("")
+    assert [digest for digest, _ in output(uncut[0][1])[:2]] == [digest for digest, _ in uncut[1:]]
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ({"sampler_type": SamplerType.SHARDED_INFINITE}, "sampler"),
+        ({"shuffle": False}, "sampler"),
+        ({"seed": 1}, "seed"),
+        ({"rank": 0, "world_size": 2}, "world_size"),
+    ],
+)
+def test_a_state_of_another_stream_is_refused(make: Make, other: dict[str, Any], name: str) -> None:
+    """With both sides."""
+    state = make().state_dict()
+    with pytest.raises(StateError, match=rf"(?s)does not fit.*{name} in the state: .*{name} of the loader: "):
+        make(**other).load_state_dict(state)
+
+
+def test_a_state_of_another_dataset_is_refused(make: Make, folder: Path, tmp_path: Path) -> None:
+    """By its length, and by its fingerprint where the length is the same."""
+    (tmp_path / "moved").symlink_to(folder)
+    make(dataset=ImageFolder(tmp_path / "moved", transform=T.CenterCrop(8))).load_state_dict(make().state_dict())
+    (tmp_path / "renamed").mkdir()
+    for name in (entry.name for entry in folder.iterdir()):
+        (tmp_path / "renamed" / f"x{name}").symlink_to(folder / name)
+    renamed = make(dataset=ImageFolder(tmp_path / "renamed", transform=T.CenterCrop(8)))
+    with pytest.raises(StateError, match=r"(?s)dataset in the state: .*fingerprint.*dataset of the loader: "):
+        renamed.load_state_dict(make().state_dict())
+
+
+def test_another_executor_or_transform_is_a_warning(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """The order stays; that pixels differ is said."""
+    state = make(executor="dali", transform=T.CenterCrop(8)).state_dict()
+    with caplog.at_level(logging.WARNING, logger="dalikit"):
+        make(executor="host").load_state_dict(state)
+    assert "another executor (dali, here host)" in caplog.text
+    assert "another transform" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, r"state\['version'\]=99: this dalikit reads version 1"),
+        ({"place": -1}, r"state\['place'\]=-1: must be a whole number"),
+        ({"passes": "2"}, r"state\['passes'\]='2': must be a whole number"),
+        ({"surplus": 1}, r"has unknown \['surplus'\]"),
+    ],
+)
+def test_a_broken_state_is_refused(make: Make, change: dict[str, Any], message: str) -> None:
+    """Naming what is wrong with it."""
+    loader = make()
+    with pytest.raises(StateError, match=message):
+        loader.load_state_dict({**loader.state_dict(), **change})
+
+
+def test_no_state_at_all_is_refused(make: Make) -> None:
+    """Neither nothing nor a list, nor half a dict."""
+    loader = make()
+    with pytest.raises(StateError, match="must be what state_dict"):
+        loader.load_state_dict([])  # type: ignore[arg-type]
+    with pytest.raises(StateError, match=r"lacks \['dataset'"):
+        loader.load_state_dict({"version": 1})
+    assert len(next(iter(loader))[0]) == 5

@@ -202,7 +202,8 @@ class Engine:
         self._idle: list[Executor] = []
         self._streams: list[BatchStream] = []
         self._closed = False
-        # Exit hooks run last in, first out: made after DALI was imported, an engine stops before DALI shuts pipelines down.
+        # Exit hooks run last in, first out: an engine that is made after DALI was imported ends before DALI shuts its
+        # pipelines down.
         atexit.register(self.close)
 
     def start(self, requests: Iterator[Request]) -> BatchStream:

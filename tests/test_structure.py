@@ -34,7 +34,7 @@ FLOORS = {
     "dalikit.bench": 5,
     "dalikit.cli": 5,
 }
-"""Rooms may import what is on their own floor or below (design: graph, host and engine also know fetch, beside them)."""
+"""Rooms may import what is on their own floor or below."""
 
 UNKNOWN_TO = {
     "samplers": {"dalikit"},

@@ -179,7 +179,7 @@ def test_set_epoch_on_the_sampler_works_too(make: Make, indexed: IndexTargets) -
 def test_a_forgotten_set_epoch_repeats_the_order_but_not_the_crops(make: Make, indexed: IndexTargets) -> None:
     """The order is then torch's and DINOv2's: the same each pass. The key of the crops holds the pass."""
     loader = make(dataset=indexed, sampler_type=SamplerType.EPOCH)
-    (images, targets), (images_again, targets_again) = (list(loader)[0] for _ in range(2))
+    (images, targets), (images_again, targets_again) = (next(iter(list(loader))) for _ in range(2))
     assert torch.equal(targets, targets_again)
     assert not torch.equal(images, images_again)
 
@@ -217,14 +217,14 @@ def test_sampler_type_none_is_sequential_on_every_rank(make: Make, indexed: Inde
     assert indices_of(loader) == list(range(COUNT))
 
 
-def test_sampler_advance_skips_samples_of_this_rank(make: Make, indexed: IndexTargets) -> None:
+def test_sampler_advance_skips_samples_of_this_rank(make: Make) -> None:
     """advance=k: as if k samples had been taken, pixels included."""
     whole = torch.cat([images for images, _ in itertools.islice(make(seed=2), 6)])
     advanced = torch.cat([images for images, _ in itertools.islice(make(seed=2, sampler_advance=7), 4)])
     assert torch.equal(advanced, whole[7:27])
 
 
-def test_collate_fn_gets_samples(make: Make, dataset: ImageFolder) -> None:
+def test_collate_fn_gets_samples(make: Make) -> None:
     """A list of (image, target); the images are views of the batch, not copies."""
     seen: list[Any] = []
 

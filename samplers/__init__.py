@@ -1,1 +1,30 @@
-"""WHICH sample comes next."""
+"""WHICH sample comes next: index streams for training, exact and cheap, on numpy and torch alone.
+
+    EpochSampler             DINOv2's EPOCH: a pass of `size` samples, shared out to the ranks
+    DistributedSampler       torch's, with `advance`
+    SequentialSampler        0, 1, 2, ... on one rank
+    RandomSampler            every sample once a pass at random, on one rank
+    InfiniteSampler          DINOv2's INFINITE: epochs without end, shared out to the ranks
+    ShardedInfiniteSampler   DINOv2's SHARDED_INFINITE(_NEW): every rank owns a shard and reshuffles it
+
+Each works as the `sampler=` of a torch DataLoader. Importing this package imports numpy, not torch.
+"""
+
+from samplers.batches import BatchSpans
+from samplers.epoch import DistributedSampler, EpochSampler, RandomSampler, SequentialSampler
+from samplers.infinite import InfiniteSampler, ShardedInfiniteSampler
+from samplers.sampler import EndlessSampler, FiniteSampler, Sampler, position
+
+__all__ = [
+    "BatchSpans",
+    "DistributedSampler",
+    "EndlessSampler",
+    "EpochSampler",
+    "FiniteSampler",
+    "InfiniteSampler",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "ShardedInfiniteSampler",
+    "position",
+]

@@ -32,7 +32,7 @@ _INTERPOLATIONS = {
 def build_pipeline(
     recipe: Recipe, *, batch_size: int, num_threads: int, device_id: int | None, half: bool, channels_last: bool
 ) -> Pipeline:
-    """The pipeline that carries out a recipe; not yet built, so it can be serialized without a GPU.
+    """The pipeline that carries out a recipe; not yet built, so no GPU need be there.
 
     Args:
         recipe: what is done.

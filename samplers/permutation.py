@@ -66,10 +66,10 @@ def choice_order(population: int, size: int, seed: int) -> Order:
 def hashed_seed(seed: int, epoch: int) -> int:
     """A 64-bit hash of the pair. Seed arithmetic (`seed + epoch`) would make neighbouring seeds share epochs.
 
-    numpy's SeedSequence joins the two as 32-bit words and ignores zeros at the end: seed 2**32 in epoch 0 is the pair
-    (0, 1). Below 2**32 all pairs are told apart.
+    numpy's SeedSequence takes 32-bit words, as many as a number needs; a fixed three of them tell all pairs apart.
     """
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+    words = [seed & 0xFFFFFFFF, seed >> 32, epoch]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
 
 def inside_out_order(count: int, seed: int) -> Order:

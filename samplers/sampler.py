@@ -144,7 +144,8 @@ class Sampler(ABC, Iterable[int]):
         Raises:
             ValueError: `first` is negative, or `last` less than `first`, or `epoch` out of range.
         """
-        epoch = whole_number("epoch", epoch, 0, EPOCH_STOP, "Pass the number of passes made before this one.")
+        epochs = 1 if self.num_samples is None else EPOCH_STOP
+        epoch = whole_number("epoch", epoch, 0, epochs, "Pass the number of passes made before this one.")
         first, last = _interval(first, last)
         end = self._here()[2]
         first, last = min(first, end), min(last, end)

@@ -122,6 +122,7 @@ def test_choice_of_places_equals_choice_of_values(population: int, data: st.Data
 def test_hashed_seeds_are_64_bits_of_the_pair() -> None:
     assert hashed_seed(0, 0) == 15793235383387715774
     assert len({hashed_seed(seed, epoch) for seed in range(50) for epoch in range(50)}) == 2500
+    assert hashed_seed(5 + 2**32, 0) != hashed_seed(5, 1)
 
 
 def test_the_cache_holds_two_orders_and_lets_go_of_the_oldest() -> None:

@@ -1,0 +1,74 @@
+"""Drives an executor by hand: files in, tensors out, without sampler, engine and loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dalikit.transforms as T
+from dalikit.fetch import EncodedBatch, ThreadFetcher
+from dalikit.storage import Location
+from dalikit.transforms.base import Sizes
+from dalikit.transforms.recipe import Parameters, Recipe, compile_recipe
+
+__all__ = ["Files", "MakeExecutor", "draw", "read_batch", "run"]
+
+MakeExecutor = Callable[..., Any]
+"""(recipe, **options) -> executor."""
+
+
+class Files:
+    """The smallest dataset: row i is file i, its target is i."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = list(paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def get_location(self, index: int) -> Location:
+        return Location(str(self._paths[index]))
+
+    def get_image_data(self, index: int) -> bytes:
+        return self._paths[index].read_bytes()
+
+    def get_target(self, index: int) -> int:
+        return index
+
+
+def read_batch(paths: Sequence[Path], positions: Sequence[int] | None = None, *, turn: bool = False) -> EncodedBatch:
+    """The files as one batch; sample i has position i unless said otherwise."""
+    fetcher = ThreadFetcher(Files(paths), num_threads=2, adjust_orientation=turn)
+    try:
+        indices = np.arange(len(paths))
+        places = indices if positions is None else np.array(positions, dtype=np.int64)
+        return fetcher.submit(indices, places).result()
+    finally:
+        fetcher.close()
+
+
+def draw(recipe: Recipe, batch: EncodedBatch, seed: int = 0) -> Parameters:
+    """The batch's parameters."""
+    return recipe.draw(seed, batch.positions, Sizes(batch.heights(), batch.widths()))
+
+
+def run(
+    make: MakeExecutor,
+    transform: T.Transform | None,
+    paths: Sequence[Path],
+    positions: Sequence[int] | None = None,
+    **options: Any,
+) -> tuple[Any, Parameters]:
+    """One batch through a fresh executor: its images, and what was drawn."""
+    recipe = compile_recipe(transform)
+    batch = read_batch(paths, positions, turn=recipe.decode.adjust_orientation)
+    parameters = draw(recipe, batch)
+    executor = make(recipe, **options)
+    try:
+        executor.submit(batch, parameters)
+        return executor.result(), parameters
+    finally:
+        executor.close()

@@ -18,13 +18,13 @@ from dalikit.fetch import ThreadFetcher
 from dalikit.options import MAX_SEED, LoaderOptions, OptionArguments, check_integer, make_options
 from dalikit.state import LoaderState, check_state
 from dalikit.transforms.recipe import Recipe, compile_recipe
-from samplers import RandomSampler, Sampler, SequentialSampler, position
+from samplers import FiniteSampler, RandomSampler, Sampler, SequentialSampler, position
 
 __all__ = ["DataLoader"]
 
 _LOG = logging.getLogger("dalikit")
 
-_READING_THREADS = 4  # they wait for storage; from the page cache one alone reads 40,000 images/s
+_READING_THREADS = 4  # at most: they wait for storage; with warm page cache one alone reads 40,000 images/s
 _MORE_UNDER_WAY = 2  # batches being read or worked on beside those that are finished
 
 
@@ -104,6 +104,7 @@ class DataLoader:
         self._passes = self.sampler.epoch
         self._sampler_epoch = self.sampler.epoch
         self._taken = self.sampler.taken
+        self._advanced_pass: int | None = self._passes  # the one in which the sampler's `advance` has taken some
         self._resumed = False
         self._engine: Engine | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
@@ -114,7 +115,7 @@ class DataLoader:
         """Starts a pass: from where a loaded state left off, else from the beginning."""
         self._follow_sampler()
         if not self._resumed:
-            self._taken = self.sampler.taken
+            self._taken = self.sampler.taken if self._passes == self._advanced_pass else 0
         self._resumed = False
         return _BatchIterator(self)
 
@@ -130,14 +131,13 @@ class DataLoader:
     def set_epoch(self, epoch: int) -> None:
         """Sets the pass: the sampler's order and the key of the augmentation both follow.
 
-        A state loaded before stays in force if it is of this pass.
+        A state loaded before stays in force if it is of this pass. An endless sampler has one pass: nothing happens.
         """
         check_integer("epoch", epoch, 0)
-        set_epoch = getattr(self.sampler, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(epoch)
+        if isinstance(self.sampler, FiniteSampler):
+            self.sampler.set_epoch(epoch)
             self._sampler_epoch = epoch
-        self._enter_pass(epoch)
+            self._enter_pass(epoch)
 
     def _enter_pass(self, passes: int) -> None:
         if passes != self._passes:
@@ -179,13 +179,13 @@ class DataLoader:
                 )
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
-        set_epoch = getattr(self.sampler, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(theirs.epoch)
+        if isinstance(self.sampler, FiniteSampler):
+            self.sampler.set_epoch(theirs.epoch)
         self._sampler_epoch = self.sampler.epoch
         self._passes = theirs.passes
         self._taken = -(-theirs.place // theirs.world_size)
         self._resumed = True
+        self._advanced_pass = None
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()
@@ -233,7 +233,7 @@ class DataLoader:
         under_way = options.prefetch_batches + _MORE_UNDER_WAY
         fetcher = ThreadFetcher(
             self.dataset,
-            num_threads=_READING_THREADS,
+            num_threads=min(_READING_THREADS, options.num_threads or 1),
             adjust_orientation=self._recipe.decode.adjust_orientation,
             max_idle_arenas=under_way,
         )

@@ -263,7 +263,11 @@ class Engine:
 
     def _give_back(self, executor: Executor, *, reusable: bool) -> None:
         if reusable and not self._closed:
-            executor.drain()
+            try:
+                executor.drain()
+            except Exception:  # a bad image in a batch that nobody waits for any more
+                reusable = False
+        if reusable and not self._closed:
             with self._lock:
                 self._idle.append(executor)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -76,6 +77,8 @@ class Job:
 class WorkerPool:
     """A fixed number of daemon threads that work through jobs, oldest first.
 
+    A pool that is forgotten without `close` ends its threads too, after the jobs at hand.
+
     Args:
         num_threads: how many.
         name: of the threads, as debuggers and `ps` show them.
@@ -90,6 +93,7 @@ class WorkerPool:
         ]
         for thread in self._threads:
             thread.start()
+        weakref.finalize(self, _end, self._queues).atexit = False
 
     def submit(self, job: Job) -> None:
         """Puts a job behind the others."""
@@ -98,11 +102,16 @@ class WorkerPool:
 
     def close(self) -> None:
         """Ends the threads after the jobs at hand; cancel those first. May be called again."""
-        for queue in self._queues:
-            queue.put(None)
+        _end(self._queues)
         for thread in self._threads:
             thread.join()
         self._threads = []
+
+
+def _end(queues: list[SimpleQueue[Job | None]]) -> None:
+    """Tells threads to end. Called by the garbage collector too, in any thread: SimpleQueue is made for that."""
+    for queue in queues:
+        queue.put(None)
 
 
 def _serve(queue: SimpleQueue[Job | None], make_context: Callable[[], Any]) -> None:

@@ -15,8 +15,9 @@ __all__ = ["make_photographs"]
 
 _NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg")
 _GRAY_NAMES = ("camera.png", "coins.png")
-_LONG_SIDES = (400, 500, 500, 500, 640)  # ImageNet's are mostly 500 pixels on the long side
-_QUALITY = 95  # with it a file has ImageNet's mean of 110 KB, about 0.55 bytes a pixel
+_LONG_SIDES = (400, 500, 500, 500, 500)  # ImageNet's are mostly 500 pixels on the long side
+_QUALITY = 96
+_GRAIN = 4.0  # levels; scaling softens, a sensor does not: with it a file has about ImageNet's bytes
 _SEED = 20_240_229
 
 
@@ -36,7 +37,9 @@ def make_photographs(root: Path, count: int) -> Path:
         path = root / source.stem / f"{source.stem}_{number:04d}.jpg"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            image.save(path, quality=_QUALITY)
+            unfinished = path.with_suffix(".part")
+            image.save(unfinished, format="JPEG", quality=_QUALITY)
+            unfinished.replace(path)
     return root
 
 
@@ -61,4 +64,7 @@ def _cut(source: Path, generator: np.random.Generator) -> Image.Image:
     long_side = int(generator.choice(_LONG_SIDES))
     scale = long_side / max(width, height)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
+    image = image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
+    levels = np.asarray(image)
+    grainy = levels + generator.normal(0.0, _GRAIN, levels.shape[:2] + (1,) * (levels.ndim - 2))
+    return Image.fromarray(grainy.round().clip(0, 255).astype(np.uint8))

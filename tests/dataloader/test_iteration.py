@@ -224,6 +224,23 @@ def test_sampler_advance_skips_samples_of_this_rank(make: Make) -> None:
     assert torch.equal(advanced, whole[7:27])
 
 
+def test_sampler_advance_is_over_after_its_pass(make: Make, indexed: IndexTargets) -> None:
+    """The pass that it leads into is short; the next is whole, with set_epoch or without."""
+    loader = make(dataset=indexed, sampler_type=SamplerType.EPOCH, sampler_advance=COUNT + 20, drop_last=False)
+    whole = make(dataset=indexed, sampler_type=SamplerType.EPOCH, drop_last=False)
+    whole.set_epoch(1)
+    assert indices_of(loader) == indices_of(whole)[20:]
+    assert len(indices_of(loader)) == COUNT
+
+
+def test_set_epoch_of_an_endless_loader_changes_nothing(make: Make) -> None:
+    """It has one pass, without end."""
+    loader = make()
+    first = next(iter(loader))[0]
+    loader.set_epoch(3)
+    assert torch.equal(next(iter(loader))[0], first)
+
+
 def test_collate_fn_gets_samples(make: Make) -> None:
     """A list of (image, target); the images are views of the batch, not copies."""
     seen: list[Any] = []

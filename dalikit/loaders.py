@@ -116,16 +116,21 @@ def make_data_loader(
     resolved = make_options(options)
     check_integer("seed", seed, 0, MAX_SEED)
     check_integer("batch_size", batch_size, 1)
-    sampler = _make_sampler(
-        dataset=dataset,
-        sampler_type=sampler_type,
-        shuffle=shuffle,
-        seed=seed,
-        size=sampler_size,
-        advance=sampler_advance,
-        rank=resolved.rank or 0,
-        world_size=resolved.world_size or 1,
-    )
+    try:
+        sampler = _make_sampler(
+            dataset=dataset,
+            sampler_type=sampler_type,
+            shuffle=shuffle,
+            seed=seed,
+            size=sampler_size,
+            advance=sampler_advance,
+            rank=resolved.rank or 0,
+            world_size=resolved.world_size or 1,
+        )
+    except ArgumentError:
+        raise
+    except (TypeError, ValueError) as error:  # of the package samplers, which knows nothing of dalikit's errors
+        raise ArgumentError(str(error)) from error
     loader = DataLoader(
         dataset,
         batch_size=batch_size,

@@ -131,7 +131,8 @@ class InfiniteSampler(_Passes):
         if shuffle and count >= RANDPERM_STOP:
             raise ValueError(
                 f"sample_count is {count}, but a shuffled InfiniteSampler takes less than {RANDPERM_STOP}: from there "
-                "on torch draws in another way than DINOv2. Use KEYED_INFINITE, which is made for large datasets."
+                "on torch draws in another way than DINOv2. Use ShardedInfiniteSampler with "
+                "use_new_shuffle_tensor_slice=True (SHARDED_INFINITE_NEW), which has no such limit."
             )
         super().__init__(
             sample_count=count,

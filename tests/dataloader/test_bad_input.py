@@ -49,6 +49,8 @@ Make = Callable[..., DataLoader]
             r"sampler_advance=3: sampler_type=None has no use",
         ),
         ({"sampler_type": "EPOCH"}, r"sampler_type='EPOCH': must be SamplerType\.X .*DISTRIBUTED, EPOCH, INFINITE"),
+        ({"rank": 30, "world_size": 40}, r"start is 30, but sample_count is 23: this rank would never get a sample"),
+        ({"shuffle": 1}, r"shuffle.*1"),
         ({"num_workers": 2}, r"num_workers=2: must be 0"),
         ({"persistent_workers": True}, r"persistent_workers=True: needs num_workers > 0"),
         ({"dtype": torch.int8}, r"dtype=torch\.int8: must be torch\.float32"),

@@ -215,7 +215,7 @@ class ShardedInfiniteSampler(_Passes):
         if shuffle and not self._use_new and count // world_size >= INSIDE_OUT_STOP:
             raise ValueError(
                 f"sample_count is {count}, {count // world_size} a rank, but use_new_shuffle_tensor_slice=False takes "
-                f"less than {INSIDE_OUT_STOP} a rank. Use SHARDED_INFINITE_NEW, or KEYED_INFINITE."
+                f"less than {INSIDE_OUT_STOP} a rank. Use SHARDED_INFINITE_NEW."
             )
         super().__init__(
             sample_count=count,

@@ -47,7 +47,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         InfiniteSampler,
         {"sample_count": 214748364, "shuffle": True},
         ValueError,
-        "sample_count is 214748364, .* less than 214748364: .* Use KEYED_INFINITE",
+        "sample_count is 214748364, .* less than 214748364: .* Use ShardedInfiniteSampler",
     ),
     (
         ShardedInfiniteSampler,
@@ -59,7 +59,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         ShardedInfiniteSampler,
         {"sample_count": 2**29, "shuffle": True, "start": 1, "step": 2},
         ValueError,
-        "less than 268435456 a rank. Use SHARDED_INFINITE_NEW, or KEYED_INFINITE",
+        "less than 268435456 a rank. Use SHARDED_INFINITE_NEW",
     ),
     (
         ShardedInfiniteSampler,

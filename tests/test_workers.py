@@ -81,7 +81,7 @@ def test_one_thread_takes_rows_and_jobs_in_order(pool: Callable[..., WorkerPool]
 
 
 def test_a_job_without_rows_is_done_at_once() -> None:
-    assert wait(Job(0, lambda _, row: None)) is None
+    assert wait(Job(0, lambda *_: None)) is None
 
 
 @settings(max_examples=50)
@@ -164,6 +164,7 @@ def test_a_cancelled_job_starts_no_further_row_and_finishes_those_at_hand(pool: 
     pool(2).submit(job)
     started.wait(SECONDS)  # both threads are within a row
     job.cancel()
+    assert not job._done.is_set()  # who waits now, waits for both
     leave.set()
     assert wait(job) is None
     assert sorted(done) == [0, 1]
@@ -220,9 +221,7 @@ def test_each_thread_makes_its_context_once(pool: Callable[..., WorkerPool]) -> 
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_a_context_that_cannot_be_made_is_the_jobs_error(
-    pool: Callable[..., WorkerPool], num_threads: int
-) -> None:
+def test_a_context_that_cannot_be_made_is_the_jobs_error(pool: Callable[..., WorkerPool], num_threads: int) -> None:
     """Not a wait for ever."""
 
     def make_context() -> None:
@@ -230,7 +229,7 @@ def test_a_context_that_cannot_be_made_is_the_jobs_error(
 
     workers = pool(num_threads, make_context=make_context)
     for _ in range(2):
-        job = Job(3, lambda context, row: None)
+        job = Job(3, lambda *_: None)
         workers.submit(job)
         raised = wait(job)
         assert isinstance(raised, RowError)
@@ -253,16 +252,24 @@ def test_close_ends_the_threads_after_the_jobs_at_hand(pool: Callable[..., Worke
     workers.close()
 
 
+def test_a_forgotten_pool_ends_its_threads_after_the_jobs_at_hand() -> None:
+    done: list[int] = []
+    workers = WorkerPool(3, "test-pool")
+    threads = [thread for thread in threading.enumerate() if thread.name in names()]
+    assert len(threads) == 3
+    workers.submit(Job(100, lambda _, row: done.append(row)))
+    del workers
+    gc.collect()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert names() == []
+    assert sorted(done) == list(range(100))
+
+
 def test_an_idle_thread_keeps_no_job_alive(pool: Callable[..., WorkerPool]) -> None:
-    workers = pool(2)
-    job = Job(4, lambda _, row: None)
-    gone = weakref.ref(job)
-    workers.submit(job)
+    job, gone = Job(4, lambda *_: None), threading.Event()
+    weakref.finalize(job, gone.set)
+    pool(2).submit(job)
     wait(job)
     del job
-    for _ in range(2):  # a further job has passed through every thread: the first is behind them
-        later = Job(1, lambda _, row: None)
-        workers.submit(later)
-    workers.close()
-    gc.collect()
-    assert gone() is None
+    assert gone.wait(SECONDS)

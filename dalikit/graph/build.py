@@ -17,7 +17,7 @@ from nvidia.dali.pipeline import Pipeline
 from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation, Output, Resize
 from dalikit.transforms.recipe import Recipe
 
-__all__ = ["ENCODED", "PARAMETERS", "build_pipeline"]
+__all__ = ["ENCODED", "PARAMETERS", "build_pipeline", "define_graph"]
 
 ENCODED = "encoded"
 PARAMETERS = "parameters"
@@ -50,13 +50,26 @@ def build_pipeline(
         exec_dynamic=True,  # outputs are torch's to keep, and a bad batch does not end the pipeline
     )
     with pipeline:
-        encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
-        parameters = None
-        if recipe.num_columns:
-            parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
-        graph = _Graph(recipe, parameters, on_gpu=device_id is not None)
-        pipeline.set_outputs(graph.output(graph.transform(graph.decode(encoded)), half, channels_last))
+        on_gpu = device_id is not None
+        pipeline.set_outputs(define_graph(recipe, on_gpu=on_gpu, half=half, channels_last=channels_last))
     return pipeline
+
+
+def define_graph(recipe: Recipe, *, on_gpu: bool, half: bool, channels_last: bool) -> Any:
+    """Emits the graph into the pipeline whose `with` block is open.
+
+    Apart from `build_pipeline`, because DALI wants a driver for a pipeline that has a GPU, but none for putting GPU
+    operators into one that has none and serializing it: so wrong arguments show on any machine.
+
+    Returns:
+        The DataNode of the images.
+    """
+    encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
+    parameters = None
+    if recipe.num_columns:
+        parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
+    graph = _Graph(recipe, parameters, on_gpu=on_gpu)
+    return graph.output(graph.transform(graph.decode(encoded)), half, channels_last)
 
 
 class _Graph:

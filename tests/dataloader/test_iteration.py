@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader as TorchDataLoader
 
 import dalikit.transforms as T
 from dalikit import DataLoader, SamplerType
 from dalikit.datasets import ImageFolder
+from dalikit.datasets.listing import EXTENSIONS
 
 COUNT = 23
 Make = Callable[..., DataLoader]
@@ -313,3 +315,40 @@ def test_third_party_bytes(make: Make, indexed: IndexTargets) -> None:
 def test_numpy_batch_size_counts_as_whole_number(make: Make) -> None:
     """numpy's integers are integers."""
     assert len(next(iter(make(batch_size=np.int64(3))))[1]) == 3
+
+
+FORMATS = {
+    ".bmp": "BMP",
+    ".j2k": "JPEG2000",
+    ".jp2": "JPEG2000",
+    ".pbm": "PPM",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".pnm": "PPM",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+
+
+@pytest.mark.parametrize("executor", ["host", "dali"])
+def test_every_kind_of_file_that_is_listed_decodes(tmp_path: Path, make: Make, executor: str) -> None:
+    """ImageFolder lists by extension; whatever it lists, both executors can decode."""
+    (tmp_path / "class").mkdir()
+    picture = Image.linear_gradient("L").resize((24, 16)).convert("RGB")
+    for extension in EXTENSIONS:
+        mode = {".pbm": "1", ".pgm": "L"}.get(extension, "RGB")
+        path = tmp_path / "class" / f"picture{extension}"
+        picture.convert(mode).save(path, format=FORMATS.get(extension, "JPEG"))
+    dataset = ImageFolder(tmp_path, transform=T.CenterCrop(16))
+    assert len(dataset) == len(EXTENSIONS)
+    loader = make(dataset=dataset, sampler_type=None, shuffle=False, drop_last=False, executor=executor)
+    images = torch.cat([images for images, _ in loader])
+    expected = torch.from_numpy(np.asarray(picture.crop((4, 0, 20, 16))).copy()).permute(2, 0, 1)
+    exact = [
+        dataset.get_key(row).endswith((".bmp", ".png", ".ppm", ".pnm", ".tif", ".tiff")) for row in range(len(dataset))
+    ]
+    assert any(exact)
+    for image, same in zip(images, exact, strict=True):
+        assert not same or torch.equal(image, expected)

@@ -152,6 +152,18 @@ def test_random_resized_crop_takes_the_first_attempt_that_fits() -> None:
     assert drawn(transform, words, [(200, 200)])[0][:4] == (0, 0, 200, 200)
 
 
+def test_random_resized_crop_never_takes_an_empty_box() -> None:
+    """In an image of a few pixels most attempts round to nothing."""
+    pairs = [(height, width) for height in range(1, 6) for width in range(1, 6)] * 20
+    transform = T.RandomResizedCrop(4)
+    words = random_words(0, len(pairs), transform.num_blocks)
+    expected = [
+        resized_crop_box(transform, *row) for row in zip(words.tolist(), *zip(*pairs, strict=True), strict=True)
+    ]
+    assert [row[:4] for row in drawn(transform, words, pairs)] == expected
+    assert min(min(box[2:]) for box in expected) == 1
+
+
 @given(image_sizes, st.integers(1, 600), st.none() | st.integers(1, 700))
 def test_resize_of_the_shorter_side_is_torchvisions(pairs: list[tuple[int, int]], size: int, over: int | None) -> None:
     max_size = None if over is None else size + over

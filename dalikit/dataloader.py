@@ -7,6 +7,7 @@ import logging
 import math
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import torch
@@ -101,10 +102,9 @@ class DataLoader:
         self.seed = _draw_seed(generator) if seed is None else check_integer("seed", seed, 0, MAX_SEED)
         self.sampler = _check_sampler(sampler, shuffle, self.dataset, self.seed)
 
-        self._passes = self.sampler.epoch
+        self._cursor = _Cursor(self.sampler.epoch, self.sampler.taken)
         self._sampler_epoch = self.sampler.epoch
-        self._taken = self.sampler.taken
-        self._advanced_pass: int | None = self._passes  # the one in which the sampler's `advance` has taken some
+        self._advanced_pass: int | None = self.sampler.epoch  # in which the sampler's `advance` has taken some
         self._resumed = False
         self._engine: Engine | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
@@ -114,10 +114,12 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         """Starts a pass: from where a loaded state left off, else from the beginning."""
         self._follow_sampler()
+        passes, taken = self._cursor.passes, self._cursor.taken
         if not self._resumed:
-            self._taken = self.sampler.taken if self._passes == self._advanced_pass else 0
+            taken = self.sampler.taken if passes == self._advanced_pass else 0
         self._resumed = False
-        return _BatchIterator(self)
+        self._cursor = _Cursor(passes, taken)
+        return _BatchIterator(self, self._cursor)
 
     def __len__(self) -> int:
         """Batches in a pass of this rank.
@@ -140,8 +142,8 @@ class DataLoader:
             self._enter_pass(epoch)
 
     def _enter_pass(self, passes: int) -> None:
-        if passes != self._passes:
-            self._passes = passes
+        if passes != self._cursor.passes:
+            self._cursor = _Cursor(passes, 0)
             self._resumed = False
 
     def _follow_sampler(self) -> None:
@@ -149,7 +151,7 @@ class DataLoader:
         if self.sampler.epoch != self._sampler_epoch:
             self._enter_pass(self.sampler.epoch)
         if isinstance(self.sampler, RandomSampler):
-            self.sampler.set_epoch(self._passes)
+            self.sampler.set_epoch(self._cursor.passes)
         self._sampler_epoch = self.sampler.epoch
 
     # State
@@ -182,8 +184,7 @@ class DataLoader:
         if isinstance(self.sampler, FiniteSampler):
             self.sampler.set_epoch(theirs.epoch)
         self._sampler_epoch = self.sampler.epoch
-        self._passes = theirs.passes
-        self._taken = -(-theirs.place // theirs.world_size)
+        self._cursor = _Cursor(theirs.passes, -(-theirs.place // theirs.world_size))
         self._resumed = True
         self._advanced_pass = None
 
@@ -198,9 +199,9 @@ class DataLoader:
         world_size = int(identity.pop("world_size"))
         identity.pop("rank")
         size = self.sampler.size
-        place = self._taken * world_size
+        place = self._cursor.taken * world_size
         return LoaderState(
-            passes=self._passes,
+            passes=self._cursor.passes,
             place=place if size is None else min(place, size),
             epoch=self.sampler.epoch,
             seed=self.seed,
@@ -251,15 +252,15 @@ class DataLoader:
 
     # For the iterator
 
-    def _start(self) -> BatchStream:
-        """A stream from the present place on."""
+    def _start(self, cursor: _Cursor) -> BatchStream:
+        """A stream from a place on."""
         if self._engine is None:
             self._engine = self._open()
         requests = _requests(
             self.sampler,
             epoch=self.sampler.epoch,  # that of now: setting it for the next pass changes nothing in this one
-            passes=self._passes,
-            taken=self._taken,
+            passes=cursor.passes,
+            taken=cursor.taken,
             batch_size=self.batch_size,
             drop_last=self.drop_last,
         )
@@ -272,16 +273,28 @@ class DataLoader:
             return batch.images, targets
         return self.collate_fn(samples_of(batch.images, targets))
 
+    def _end_pass(self, cursor: _Cursor) -> None:
+        """A pass is complete: the next one follows, unless another was entered meanwhile."""
+        if self._cursor is cursor:
+            self._cursor = _Cursor(cursor.passes + 1, 0)
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where an iteration is. The loader's is that of the iteration that began last."""
+
+    passes: int
+    taken: int
+    """Samples of this rank in the pass: batches times batch size, so that all ranks agree at an uneven end too."""
+
 
 class _BatchIterator(Iterator[Any]):
     """One iteration over a loader. When it is dropped, its thread ends."""
 
-    def __init__(self, loader: DataLoader) -> None:
+    def __init__(self, loader: DataLoader, cursor: _Cursor) -> None:
         self._loader = loader
-        self._passes = loader._passes
-        self._taken = loader._taken
-        self._timeout = loader.timeout
-        self._stream: BatchStream | None = loader._start()
+        self._cursor = cursor
+        self._stream: BatchStream | None = loader._start(cursor)
         self._finalizer = weakref.finalize(self, self._stream.stop)
         self._finalizer.atexit = False  # the loader's own finaliser ends all streams then
 
@@ -289,7 +302,7 @@ class _BatchIterator(Iterator[Any]):
         if self._stream is None:
             raise StopIteration
         try:
-            batch = self._stream.take(self._timeout)
+            batch = self._stream.take(self._loader.timeout)
         except TimeoutError:
             raise  # the batch may yet come
         except BaseException:
@@ -297,10 +310,9 @@ class _BatchIterator(Iterator[Any]):
             raise
         if batch is None:
             self._end()
-            self._loader._passes, self._loader._taken = self._passes + 1, 0
+            self._loader._end_pass(self._cursor)
             raise StopIteration
-        self._taken += len(batch.request.indices)
-        self._loader._passes, self._loader._taken = self._passes, self._taken
+        self._cursor.taken += self._loader.batch_size
         return self._loader._deliver(batch)
 
     def _end(self) -> None:

@@ -126,6 +126,42 @@ def test_set_epoch_to_the_same_pass_keeps_the_place(make: Make) -> None:
     assert len(list(resumed)) == len(resumed)
 
 
+def test_ranks_agree_on_their_state_at_an_uneven_end(make: Make) -> None:
+    """Any rank's state is good for all: 23 samples on 3 ranks are 8, 8 and 7, and each takes 2 batches of 5."""
+    states = []
+    for rank in range(3):
+        loader = make(sampler_type=SamplerType.EPOCH, rank=rank, world_size=3, drop_last=False)
+        batches = iter(loader)
+        states.append([loader.state_dict()] + [loader.state_dict() for _ in itertools.islice(batches, 2)])
+    assert states[0] == states[1] == states[2]
+    assert [state["place"] for state in states[0]] == [0, 15, 23]
+    resumed = make(sampler_type=SamplerType.EPOCH, rank=2, world_size=3, drop_last=False)
+    resumed.load_state_dict(states[0][1])
+    assert [len(images) for images, _ in resumed] == [2]
+
+
+def test_an_iteration_that_goes_on_does_not_disturb_a_loaded_state(make: Make) -> None:
+    """The state is that of the iteration that began last; an older one only ends."""
+    batches, states = run(make(sampler_type=SamplerType.EPOCH), 4)
+    loader = make(sampler_type=SamplerType.EPOCH)
+    older = iter(loader)
+    next(older)
+    loader.load_state_dict(json.loads(states[2]))
+    assert len(list(older)) == 3
+    assert json.dumps(loader.state_dict()) == states[2]
+    assert_same(list(loader), batches[2:])
+
+
+def test_set_epoch_within_a_pass_is_for_the_next(make: Make) -> None:
+    """The pass at hand goes on to its end, and does not undo it."""
+    loader, other = (make(sampler_type=SamplerType.EPOCH) for _ in range(2))
+    for number, _ in enumerate(loader):
+        if number == 1:
+            loader.set_epoch(7)
+    other.set_epoch(7)
+    assert_same(list(loader), list(other))
+
+
 def test_loading_twice_the_last_one_counts(make: Make) -> None:
     """A state may be loaded at any time, also twice in a row."""
     batches, states = run(make(), 5)

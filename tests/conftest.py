@@ -16,12 +16,18 @@ from dalikit.cli.photographs import make_photographs
 
 pytest.register_assert_rewrite("executor_contract")
 
-settings.register_profile("dalikit", deadline=None)  # machines are shared: no test is about time
+ALL = os.environ.get("DALIKIT_TEST_ALL") == "1"
+"""Set by `make test-all`."""
+
+# No deadline: machines are shared, and no test is about time.
+settings.register_profile("dalikit", deadline=None, max_examples=1000 if ALL else 100)
 settings.load_profile("dalikit")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test marked `gpu` is skipped without one; where one has to be there, it fails instead."""
+    """Skips what is `slow`, but in `make test-all`, and what needs a GPU; where one has to be there, it fails instead."""
+    if item.get_closest_marker("slow") is not None and not ALL:
+        pytest.skip("slow: make test-all runs it")
     if item.get_closest_marker("gpu") is None or torch.cuda.is_available():
         return
     if os.environ.get("DALIKIT_REQUIRE_GPU") == "1":

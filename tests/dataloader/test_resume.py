@@ -61,6 +61,28 @@ def test_resume_at_every_cut_of_two_passes(make: Make, sampler_type: SamplerType
         resumed.close()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("executor", ["host", "dali"])
+@pytest.mark.parametrize("sampler_type", FINITE + ENDLESS)
+@pytest.mark.parametrize("batch_size", [1, 4, 23])
+def test_resume_at_every_cut_with_every_executor_and_batch_size(
+    make: Make, executor: str, sampler_type: SamplerType | None, batch_size: int
+) -> None:
+    """The same, over the whole grid, into another batch size, number of threads and read-ahead."""
+    stream: dict[str, Any] = {"sampler_type": sampler_type, "shuffle": sampler_type is not None, "drop_last": False}
+    samples = 46
+    batches, states = run(make(**stream, executor=executor, batch_size=batch_size), -(-samples // batch_size))
+    uncut = torch.cat([images for images, _ in batches])
+    for cut, state in enumerate(states[:-1]):
+        taken = sum(len(images) for images, _ in batches[:cut])
+        resumed = make(**stream, executor=executor, batch_size=7, num_threads=1, prefetch_batches=1)
+        resumed.load_state_dict(json.loads(state))
+        rest = torch.cat([images for images, _ in run(resumed, -(-(len(uncut) - taken) // 7) + 1)[0]])
+        assert torch.equal(rest[: len(uncut) - taken], uncut[taken:])
+        resumed.close()
+
+
 def test_resume_with_the_dali_graph(make: Make) -> None:
     """The same holds for the other executor."""
     batches, states = run(make(executor="dali"), 6)

@@ -25,7 +25,7 @@ settings.load_profile("dalikit")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips what is `slow`, but in `make test-all`, and what needs a GPU; where one has to be there, it fails instead."""
+    """Skips what is `slow`, but in `make test-all`, and what needs a GPU, unless one has to be there."""
     if item.get_closest_marker("slow") is not None and not ALL:
         pytest.skip("slow: make test-all runs it")
     if item.get_closest_marker("gpu") is None or torch.cuda.is_available():

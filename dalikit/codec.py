@@ -101,6 +101,8 @@ def _exif_orientation(data: npt.NDArray[np.uint8]) -> int:
             for other in _OTHER_ORIENTATIONS:
                 image.info.pop(other, None)
             return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Image.DecompressionBombError as error:
+        raise DecodeError(f"its EXIF orientation is not read: {error}") from None
     except (OSError, ValueError, SyntaxError):
         return 1
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, NoReturn, Unpack
 
 import torch
 
 from dalikit.collate import collate_targets, move_targets, samples_of
-from dalikit.engine import BatchStream, Engine, Executor, FinishedBatch, Request
-from dalikit.errors import ArgumentError
+from dalikit.engine import BatchStream, Engine, Executor, FinishedBatch, Request, StreamEnd
+from dalikit.errors import ArgumentError, LoaderClosedError
 from dalikit.fetch import ThreadFetcher
-from dalikit.options import MAX_SEED, LoaderOptions, OptionArguments, check_integer, make_options
+from dalikit.options import (
+    MAX_EPOCH,
+    LoaderOptions,
+    OptionArguments,
+    check_bool,
+    check_integer,
+    check_seed,
+    make_options,
+)
 from dalikit.state import LoaderState, check_state
 from dalikit.transforms.recipe import Recipe, compile_recipe
 from samplers import FiniteSampler, RandomSampler, Sampler, SequentialSampler, position
@@ -55,7 +64,8 @@ class DataLoader:
         multiprocessing_context: see persistent_workers.
         generator: a torch.Generator from which a `seed` of None is drawn.
         seed: key of all randomness, 0 to 2**63 - 1. None: drawn once from torch's generator (or `generator`) when the
-            loader is made, so `torch.manual_seed` decides it; a loaded state brings its own.
+            loader is made, so `torch.manual_seed` decides it; a loaded state brings its own. With a sampler that is
+            shared out to several ranks, None is the sampler's seed, on which the ranks agree.
         **options: transform, device, dtype, channels_last, executor, num_threads, prefetch_batches, rank, world_size.
 
     Raises:
@@ -90,36 +100,42 @@ class DataLoader:
         _refuse_workers(num_workers, batch_sampler, persistent_workers, prefetch_factor, multiprocessing_context)
         self.dataset = _check_dataset(dataset)
         self.batch_size = check_integer("batch_size", batch_size, 1)
-        self.drop_last = bool(drop_last)
+        self.drop_last = check_bool("drop_last", drop_last)
         self.num_workers = 0
         self.batch_sampler = None
-        self.collate_fn = collate_fn
+        self.collate_fn = _check_callable("collate_fn", collate_fn)
         self.timeout = _check_timeout(timeout)
         self.options: LoaderOptions = make_options(options)
         self._recipe: Recipe = compile_recipe(_transform_of(dataset, self.options.transform))
 
-        self._seed_was_drawn = seed is None
-        self.seed = _draw_seed(generator) if seed is None else check_integer("seed", seed, 0, MAX_SEED)
-        self.sampler = _check_sampler(sampler, shuffle, self.dataset, self.seed)
+        _check_sampler(sampler, shuffle, self.dataset)
+        # The ranks of a shared sampler must agree on the key, and would draw one each.
+        shared_seed = sampler.seed if sampler is not None and sampler.step > 1 else None
+        self._seed_was_drawn = seed is None and shared_seed is None
+        self.seed = _draw_seed(generator) if self._seed_was_drawn else check_seed(shared_seed if seed is None else seed)
+        self._own_sampler = sampler is None
+        self.sampler = _make_sampler(self.dataset, bool(shuffle), self.seed) if sampler is None else sampler
 
-        self._cursor = _Cursor(self.sampler.epoch, self.sampler.taken)
+        self._advanced = (self.sampler.epoch, self.sampler.taken)  # the pass in which `advance` has taken some
         self._sampler_epoch = self.sampler.epoch
-        self._advanced_pass: int | None = self.sampler.epoch  # in which the sampler's `advance` has taken some
+        self._cursor = _Cursor(self.sampler.epoch, self.sampler.epoch, self.sampler.taken)
         self._resumed = False
+        self._entered: int | None = None  # the pass that set_epoch asked for, until the next iteration begins
+        self._iterator: weakref.ref[_BatchIterator] | None = None
         self._engine: Engine | None = None
+        self._opening = threading.Lock()
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     # Iteration
 
     def __iter__(self) -> Iterator[Any]:
         """Starts a pass: from where a loaded state left off, else from the beginning."""
-        self._follow_sampler()
-        passes, taken = self._cursor.passes, self._cursor.taken
-        if not self._resumed:
-            taken = self.sampler.taken if passes == self._advanced_pass else 0
-        self._resumed = False
-        self._cursor = _Cursor(passes, taken)
-        return _BatchIterator(self, self._cursor)
+        self._cursor = self._beginning()
+        self._cursor.begun = True
+        self._resumed, self._entered = False, None
+        iterator = _BatchIterator(self, self._cursor)
+        self._iterator = weakref.ref(iterator)
+        return iterator
 
     def __len__(self) -> int:
         """Batches in a pass of this rank.
@@ -127,32 +143,51 @@ class DataLoader:
         Raises:
             TypeError: the sampler is endless.
         """
-        samples = len(self.sampler)  # type: ignore[arg-type]  # an endless sampler has none, which is the TypeError
+        samples = self.sampler.num_samples
+        if samples is None:
+            raise TypeError(f"object of type '{type(self).__name__}' has no len(): {self.sampler!r} is endless")
+        samples -= self._advance_of(self._place().passes)
         return samples // self.batch_size if self.drop_last else math.ceil(samples / self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the pass: the sampler's order and the key of the augmentation both follow.
+        """Sets the pass of the next iteration: the sampler's order and the key of the augmentation both follow.
 
-        A state loaded before stays in force if it is of this pass. An endless sampler has one pass: nothing happens.
+        A state loaded before stays in force if it is of this pass. An iteration under way goes on in its own. An
+        endless sampler has one pass: nothing happens.
+
+        Raises:
+            ArgumentError: `epoch` is no whole number from 0 to 2**23 - 1.
         """
-        check_integer("epoch", epoch, 0)
+        check_integer("epoch", epoch, 0, MAX_EPOCH)
         if isinstance(self.sampler, FiniteSampler):
-            self.sampler.set_epoch(epoch)
-            self._sampler_epoch = epoch
-            self._enter_pass(epoch)
+            if not self._own_sampler:
+                self.sampler.set_epoch(epoch)
+                self._sampler_epoch = epoch
+            self._entered = epoch
 
-    def _enter_pass(self, passes: int) -> None:
-        if passes != self._cursor.passes:
-            self._cursor = _Cursor(passes, 0)
-            self._resumed = False
+    def _beginning(self) -> _Cursor:
+        """Where the next iteration begins."""
+        if self.sampler.epoch != self._sampler_epoch:  # set on the sampler itself, as scripts for torch do
+            self._entered = self._sampler_epoch = self.sampler.epoch
+        cursor = self._cursor
+        passes = cursor.passes if self._entered is None else self._entered
+        if self._resumed and passes == cursor.passes:
+            return _Cursor(cursor.passes, cursor.epoch, cursor.taken)
+        if self._entered is None and self._own_sampler and cursor.begun:
+            passes += 1  # torch's loader draws a new order for every iteration, after one that was cut short too
+        epoch = passes if self._own_sampler else self.sampler.epoch
+        return _Cursor(passes, epoch, self._advance_of(passes))
 
-    def _follow_sampler(self) -> None:
-        """Takes over an epoch that was set on the sampler itself, and sets the epoch of a sampler that is ours."""
-        if self.sampler.epoch != self._sampler_epoch:
-            self._enter_pass(self.sampler.epoch)
-        if isinstance(self.sampler, RandomSampler):
-            self.sampler.set_epoch(self._cursor.passes)
-        self._sampler_epoch = self.sampler.epoch
+    def _advance_of(self, passes: int) -> int:
+        """Samples of this rank that `advance` has taken of a pass."""
+        return self._advanced[1] if passes == self._advanced[0] else 0
+
+    def _place(self) -> _Cursor:
+        """Where the loader is: in the iteration under way or the one that was cut short, else where the next begins."""
+        iterator = self._iterator() if self._iterator is not None else None
+        under_way = iterator is not None and not iterator.ended
+        moved = self._entered is not None or self.sampler.epoch != self._sampler_epoch
+        return self._beginning() if moved and not under_way else self._cursor
 
     # State
 
@@ -170,7 +205,7 @@ class DataLoader:
             StateError: it was made by another dataset, sampler, seed or number of ranks; both sides are shown.
         """
         theirs, mine = LoaderState.from_dict(state), self._state()
-        check_state(theirs, mine, adopt_seed=self._seed_was_drawn)
+        check_state(theirs, mine, size=self.sampler.size, adopt=self._adoptable())
         for name, word in (("executor", "executor"), ("transform", "transform")):
             if getattr(theirs, name) != getattr(mine, name):
                 _LOG.warning(
@@ -181,29 +216,35 @@ class DataLoader:
                 )
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
-        if isinstance(self.sampler, FiniteSampler):
+        if isinstance(self.sampler, FiniteSampler) and not self._own_sampler:
             self.sampler.set_epoch(theirs.epoch)
         self._sampler_epoch = self.sampler.epoch
-        self._cursor = _Cursor(theirs.passes, -(-theirs.place // theirs.world_size))
-        self._resumed = True
-        self._advanced_pass = None
+        self._cursor = _Cursor(theirs.passes, theirs.epoch, -(-theirs.place // theirs.world_size))
+        self._resumed, self._entered, self._iterator = True, None, None
+
+    def _adoptable(self) -> frozenset[str]:
+        """What a state may bring along: a seed that was drawn here, and with it that of our own sampler."""
+        if not self._seed_was_drawn:
+            return frozenset()
+        return frozenset({"seed", "sampler.seed"} if self._own_sampler else {"seed"})
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()
         self.seed = seed
-        if isinstance(self.sampler, RandomSampler):
-            self.sampler = RandomSampler(self.sampler.sample_count, seed=seed)
+        if self._own_sampler:
+            self.sampler = _make_sampler(self.dataset, self.sampler.shuffle, seed)
 
     def _state(self) -> LoaderState:
+        cursor = self._place()
         identity = self.sampler.identity()
         world_size = int(identity.pop("world_size"))
         identity.pop("rank")
         size = self.sampler.size
-        place = self._cursor.taken * world_size
+        place = cursor.taken * world_size
         return LoaderState(
-            passes=self._cursor.passes,
+            passes=cursor.passes,
             place=place if size is None else min(place, size),
-            epoch=self.sampler.epoch,
+            epoch=cursor.epoch,
             seed=self.seed,
             world_size=world_size,
             sampler=identity,
@@ -220,6 +261,15 @@ class DataLoader:
         if engine is not None and self._finalizer is not None:
             self._finalizer.detach()
             engine.close()
+
+    def __repr__(self) -> str:
+        """What it loads, how and where."""
+        options = self.options
+        return (
+            f"DataLoader({type(self.dataset).__name__} of {len(self.dataset):,d}, batch_size={self.batch_size}, "
+            f"sampler={self.sampler!r}, seed={self.seed}, rank={options.rank} of {options.world_size}, "
+            f"device={options.torch_device}, executor={options.executor!r}, num_threads={options.num_threads})"
+        )
 
     def __enter__(self) -> DataLoader:
         """The loader itself."""
@@ -246,7 +296,7 @@ class DataLoader:
             collate_targets=collate_targets if self.collate_fn is None else list,
             window=under_way,
         )
-        self._finalizer = weakref.finalize(self, engine.close)
+        self._finalizer = weakref.finalize(self, engine.stop)  # only tells: it may run on any thread, at any moment
         self._finalizer.atexit = False  # the engine sees to that itself
         return engine
 
@@ -254,29 +304,35 @@ class DataLoader:
 
     def _start(self, cursor: _Cursor) -> BatchStream:
         """A stream from a place on."""
-        if self._engine is None:
-            self._engine = self._open()
         requests = _requests(
             self.sampler,
-            epoch=self.sampler.epoch,  # that of now: setting it for the next pass changes nothing in this one
+            epoch=cursor.epoch,
             passes=cursor.passes,
             taken=cursor.taken,
             batch_size=self.batch_size,
             drop_last=self.drop_last,
         )
-        return self._engine.start(requests)
+        with self._opening:
+            engine = self._engine
+            if engine is None or not engine.usable:  # closed, or another process's
+                engine = self._engine = self._open()
+            return engine.start(requests)
 
     def _deliver(self, batch: FinishedBatch) -> Any:
         """What the user gets of a finished batch."""
         targets = move_targets(batch.targets, self.options.torch_device)
         if self.collate_fn is None:
             return batch.images, targets
-        return self.collate_fn(samples_of(batch.images, targets))
+        try:
+            return self.collate_fn(samples_of(batch.images, targets))
+        except StopIteration as error:  # would end the user's loop without a word (PEP 479)
+            raise RuntimeError("collate_fn raised StopIteration") from error
 
     def _end_pass(self, cursor: _Cursor) -> None:
         """A pass is complete: the next one follows, unless another was entered meanwhile."""
         if self._cursor is cursor:
-            self._cursor = _Cursor(cursor.passes + 1, 0)
+            passes = cursor.passes + 1
+            self._cursor = _Cursor(passes, passes if self._own_sampler else self.sampler.epoch, 0)
 
 
 @dataclass(slots=True)
@@ -284,8 +340,12 @@ class _Cursor:
     """Where an iteration is. The loader's is that of the iteration that began last."""
 
     passes: int
+    epoch: int
+    """The sampler's: the pass too, but where `set_epoch` was forgotten."""
     taken: int
     """Samples of this rank in the pass: batches times batch size, so that all ranks agree at an uneven end too."""
+    begun: bool = False
+    """An iteration began here."""
 
 
 class _BatchIterator(Iterator[Any]):
@@ -294,30 +354,31 @@ class _BatchIterator(Iterator[Any]):
     def __init__(self, loader: DataLoader, cursor: _Cursor) -> None:
         self._loader = loader
         self._cursor = cursor
-        self._stream: BatchStream | None = loader._start(cursor)
+        self._stream = loader._start(cursor)
+        self.ended = False
+        """Whether there is nothing more to come."""
         self._finalizer = weakref.finalize(self, self._stream.stop)
-        self._finalizer.atexit = False  # the loader's own finaliser ends all streams then
+        self._finalizer.atexit = False  # the engine ends all streams then
 
     def __next__(self) -> Any:
-        if self._stream is None:
+        if self.ended:
             raise StopIteration
-        try:
-            batch = self._stream.take(self._loader.timeout)
-        except TimeoutError:
-            raise  # the batch may yet come
-        except BaseException:
-            self._end()
-            raise
-        if batch is None:
-            self._end()
-            self._loader._end_pass(self._cursor)
-            raise StopIteration
+        item = self._stream.take(self._loader.timeout)
+        if isinstance(item, StreamEnd):
+            self.ended = True
+            return self._end(item)
+        batch = self._loader._deliver(item)
         self._cursor.taken += self._loader.batch_size
-        return self._loader._deliver(batch)
+        return batch
 
-    def _end(self) -> None:
-        self._finalizer()
-        self._stream = None
+    def _end(self, end: StreamEnd) -> NoReturn:
+        self._finalizer.detach()
+        if end.error is not None:
+            raise end.error
+        if end.stopped:
+            raise LoaderClosedError("the loader was closed during this iteration; iterate over it anew")
+        self._loader._end_pass(self._cursor)
+        raise StopIteration
 
 
 def _requests(
@@ -356,8 +417,8 @@ def _refuse_workers(
 ) -> None:
     if num_workers != 0 or isinstance(num_workers, bool):
         raise ArgumentError(
-            f"num_workers={num_workers!r}: must be 0: files are read on threads of this process and decoded by "
-            "num_threads threads or the GPU; worker processes are not available yet"
+            f"num_workers={num_workers!r}: must be 0: worker processes are not available yet. Files are read and "
+            f"decoded on threads of this process, or on the GPU: give num_workers=0, num_threads={num_workers!r}"
         )
     if batch_sampler is not None:
         raise ArgumentError(f"batch_sampler={batch_sampler!r}: not available yet; give sampler and batch_size")
@@ -383,7 +444,7 @@ def _check_timeout(timeout: Any) -> float | None:
     """Seconds, or None for as long as it takes."""
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
         raise ArgumentError(f"timeout={timeout!r}: must be a number of seconds; 0 or less waits as long as it takes")
-    return float(timeout) if timeout > 0 else None
+    return min(float(timeout), threading.TIMEOUT_MAX) if timeout > 0 else None
 
 
 def _transform_of(dataset: Any, transform: Any) -> Any:
@@ -394,18 +455,27 @@ def _draw_seed(generator: torch.Generator | None) -> int:
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())
 
 
-def _check_sampler(sampler: Any, shuffle: Any, dataset: Any, seed: int) -> Sampler:
-    if not isinstance(shuffle, bool):
-        raise ArgumentError(f"shuffle={shuffle!r}: must be True or False")
+def _make_sampler(dataset: Any, shuffle: bool, seed: int) -> Sampler:
+    return RandomSampler(len(dataset), seed=seed) if shuffle else SequentialSampler(len(dataset))
+
+
+def _check_callable(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise ArgumentError(f"{name}={value!r}: must be a function or None")
+    return value
+
+
+def _check_sampler(sampler: Any, shuffle: Any, dataset: Any) -> None:
+    if shuffle is not None:  # torch's default
+        check_bool("shuffle", shuffle)
     if sampler is None:
-        return RandomSampler(len(dataset), seed=seed) if shuffle else SequentialSampler(len(dataset))
+        return
     if shuffle:
         raise ArgumentError("shuffle=True: not together with a sampler, which decides the order itself")
     if not isinstance(sampler, Sampler):
         raise ArgumentError(f"sampler={sampler!r}: must be a sampler of the package `samplers`")
     if sampler.sample_count != len(dataset):
         raise ArgumentError(f"sampler: made for {sampler.sample_count} samples, the dataset has {len(dataset)}")
-    return sampler
 
 
 def _describe(dataset: Any) -> dict[str, Any]:

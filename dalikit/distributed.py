@@ -41,7 +41,8 @@ def resolve_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
         raise ArgumentError(f"rank={rank!r}, world_size={world_size!r}: give both or neither")
     if rank is None or world_size is None:
         rank, world_size = _found_rank()
-    if not 0 <= rank < world_size:
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in (rank, world_size))
+    if not whole or not 0 <= rank < world_size:
         raise ArgumentError(f"rank={rank!r}, world_size={world_size!r}: must be 0 <= rank < world_size")
     return rank, world_size
 

@@ -19,7 +19,10 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,17 +32,18 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.errors import LoaderClosedError, LoaderTimeoutError, TransformError
+from dalikit.errors import LoaderTimeoutError, TransformError
 from dalikit.fetch import EncodedBatch, PendingBatch, ThreadFetcher
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
+from dalikit.workers import JobCancelledError
 
-__all__ = ["BatchStream", "Engine", "Executor", "FinishedBatch", "Request"]
+__all__ = ["BatchStream", "Engine", "Executor", "FinishedBatch", "Request", "StreamEnd"]
 
 _LOG = logging.getLogger("dalikit")
 
 _EXECUTING = 2  # batches given to the executor: one being worked on, one waiting, so that it never runs dry
-_JOIN_SECONDS = 10.0  # how long `close` waits for a thread that is stuck in storage or in a user's function
+_JOIN_SECONDS = 10.0  # how long `close` waits for threads that are stuck in storage, DALI or a user's function
 
 
 class Executor(Protocol):
@@ -56,10 +60,17 @@ class Executor(Protocol):
 
         Raises:
             DecodeError: an image cannot be decoded. The executor is to be closed then.
+            JobCancelledError: `cancel` came meanwhile.
         """
+
+    def cancel(self) -> None:
+        """Ends a `result` that is being waited for, if that can be done. From any thread, at any moment: no locks."""
 
     def drain(self) -> None:
         """Drops the batches under way, so that the next `submit` starts afresh."""
+
+    def stop(self) -> None:
+        """Tells all threads to end, and does not wait. From any thread, at any moment: no locks."""
 
     def close(self) -> None:
         """Drops what is under way and ends all threads. May be called again."""
@@ -78,40 +89,45 @@ class Request(NamedTuple):
 class FinishedBatch:
     """What the user's thread takes."""
 
-    request: Request
     images: Any
     targets: Any
 
 
-class _End(NamedTuple):
-    """The last thing in the queue: how the stream ended."""
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The last thing that a stream gives: how it ended."""
 
-    error: BaseException | None
+    error: BaseException | None = None
+    stopped: bool = False
+    """It was told to stop before its end."""
 
 
 class BatchStream:
-    """The batches of one pass, in order, worked out ahead by a thread of their own. Made by `Engine.start`."""
+    """The batches of one pass, in order, worked out ahead by a thread of their own. Made by `Engine.start`.
+
+    `stop` comes from finalisers and signal handlers too, in the middle of anything, so nothing here takes a lock:
+    queues are SimpleQueues, which are made for that, and the rest are flags.
+    """
 
     def __init__(self, window: int) -> None:
-        self._finished: SimpleQueue[FinishedBatch | _End] = SimpleQueue()
-        self._tokens = threading.Semaphore(window)
-        self._stop = threading.Event()
+        self._finished: SimpleQueue[FinishedBatch | StreamEnd] = SimpleQueue()
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        for _ in range(window):
+            self._tokens.put(None)
+        self.stopped = False
+        """Whether the stream was told to end."""
+        self._work: _StreamWork | None = None
         self._thread: threading.Thread | None = None
-        self._ended = False
 
-    def take(self, timeout: float | None = None) -> FinishedBatch | None:
-        """The next batch; None at the end.
+    def take(self, timeout: float | None = None) -> FinishedBatch | StreamEnd:
+        """The next batch, or how the stream ended; not to be called after that.
 
         Args:
             timeout: seconds to wait at most; None: as long as it takes. A signal (Ctrl-C) interrupts the wait.
 
         Raises:
             LoaderTimeoutError: no batch came in time; the stream goes on.
-            LoaderClosedError: the stream was stopped before its end.
-            Exception: what ended the stream, with its own traceback.
         """
-        if self._ended:
-            return None
         try:
             item = self._finished.get(timeout=timeout)
         except Empty:
@@ -119,53 +135,55 @@ class BatchStream:
                 f"no batch came within timeout={timeout} s; is the storage slow, or a transform of the targets? "
                 "A longer timeout waits for it"
             ) from None
-        if isinstance(item, _End):
-            self._ended = True
-            if item.error is not None:
-                raise item.error
-            if self._stop.is_set():
-                raise LoaderClosedError("the loader was closed during this iteration; iterate over it anew")
-            return None
-        self._tokens.release()
+        if isinstance(item, FinishedBatch):
+            self._tokens.put(None)
         return item
 
     def stop(self) -> None:
-        """Tells the thread to end; does not wait for it."""
-        self._stop.set()
-        self._tokens.release()
+        """Tells the thread to end, and what it waits for to be dropped; does not wait."""
+        self.stopped = True
+        self._tokens.put(None)
+        if self._work is not None:
+            self._work.cancel()
 
     @property
-    def stopping(self) -> bool:
+    def ending(self) -> bool:
         """Whether the thread was told to end, or has ended."""
-        return self._stop.is_set() or self._thread is None or not self._thread.is_alive()
+        return self.stopped or (self._thread is not None and not self._thread.is_alive())
 
-    def join(self) -> None:
-        """Waits for the thread's end. Call `stop` first."""
+    def join(self, timeout: float) -> None:
+        """Waits for the thread's end, some seconds at most. Call `stop` first."""
         thread = self._thread
         if thread is None or thread is threading.current_thread():
-            return  # a finaliser may run on the very thread that it is to end
-        thread.join(_JOIN_SECONDS)
+            return
+        thread.join(timeout)
         if thread.is_alive():
-            _LOG.warning("a reading thread is still busy after %g s and is left to itself", _JOIN_SECONDS)
-
-    # What follows runs on the stream's own thread.
-
-    def acquire(self, *, block: bool) -> bool:
-        """Takes leave for one more batch under way."""
-        return self._tokens.acquire(blocking=block) and not self._stop.is_set()
-
-    def stopped(self) -> bool:
-        """Whether to end."""
-        return self._stop.is_set()
-
-    def put(self, item: FinishedBatch | _End) -> None:
-        """Hands over to the user's thread."""
-        self._finished.put(item)
+            _LOG.warning("a loader's thread is still busy and is left to itself")
 
     def run_in_thread(self, work: Callable[[], None]) -> None:
         """Starts the thread."""
         self._thread = threading.Thread(target=work, name="dalikit-engine", daemon=True)
         self._thread.start()
+
+    # What follows runs on the stream's own thread.
+
+    def attach(self, work: _StreamWork) -> None:
+        """Says what is to be cancelled when the stream is told to stop."""
+        self._work = work
+        if self.stopped:
+            work.cancel()
+
+    def acquire(self, *, block: bool) -> bool:
+        """Takes leave for one more batch under way."""
+        try:
+            self._tokens.get(block=block)
+        except Empty:
+            return False
+        return not self.stopped
+
+    def put(self, item: FinishedBatch | StreamEnd) -> None:
+        """Hands over to the user's thread."""
+        self._finished.put(item)
 
 
 class Engine:
@@ -198,45 +216,58 @@ class Engine:
         self._seed = seed
         self._collate_targets = collate_targets
         self._window = window
-        self._lock = threading.Lock()
-        self._idle: list[Executor] = []
+        self._idle: list[Executor] = []  # lists, here and below: one operation on them is atomic, and no lock is needed
         self._streams: list[BatchStream] = []
         self._closed = False
+        self._process = os.getpid()
         # Exit hooks run last in, first out: an engine that is made after DALI was imported ends before DALI shuts its
-        # pipelines down.
-        atexit.register(self.close)
+        # pipelines down. The hook holds no engine alive.
+        self._at_exit = _ExitHook(weakref.ref(self))
+        atexit.register(self._at_exit)
+
+    @property
+    def usable(self) -> bool:
+        """Whether streams can be started: not after `stop`, nor in a forked child, which has none of the threads."""
+        return not self._closed and self._process == os.getpid()
 
     def start(self, requests: Iterator[Request]) -> BatchStream:
         """Starts to work on a stream of batches; `requests` is advanced on the stream's thread."""
-        for stream in self._reap():
-            stream.join()  # its executor comes back to be used here
+        for stream in [stream for stream in self._streams if stream.ending]:
+            stream.join(_JOIN_SECONDS)  # its executor comes back to be used here
+            self._forget(stream)
         stream = BatchStream(self._window)
-        with self._lock:
-            self._streams.append(stream)
+        self._streams.append(stream)
         stream.run_in_thread(lambda: self._run(stream, requests))
         return stream
 
-    def _reap(self) -> list[BatchStream]:
-        """Takes the streams that were told to end off the list."""
-        with self._lock:
-            ending = [stream for stream in self._streams if stream.stopping]
-            self._streams = [stream for stream in self._streams if not stream.stopping]
-        return ending
+    def _forget(self, stream: BatchStream) -> None:
+        try:
+            self._streams.remove(stream)
+        except ValueError:
+            return  # another thread was faster
+
+    def stop(self) -> None:
+        """Tells all threads to end, and does not wait. From any thread, at any moment: no locks."""
+        self._closed = True
+        if self._process != os.getpid():
+            return
+        for stream in tuple(self._streams):
+            stream.stop()
+        for executor in tuple(self._idle):
+            executor.stop()
+        self._fetcher.stop()
 
     def close(self) -> None:
-        """Ends all streams, then all executors and threads. May be called again."""
-        self._closed = True
-        atexit.unregister(self.close)
-        with self._lock:
-            streams, self._streams = self._streams, []
-        for stream in streams:
-            stream.stop()
-        for stream in streams:
-            stream.join()
-        with self._lock:
-            executors, self._idle = self._idle, []
-        for executor in executors:
-            executor.close()
+        """Ends all streams, then all executors and threads; waits for them. May be called again."""
+        self.stop()
+        atexit.unregister(self._at_exit)
+        if self._process != os.getpid():
+            return
+        deadline = time.monotonic() + _JOIN_SECONDS
+        while self._streams:
+            self._streams.pop().join(max(0.0, deadline - time.monotonic()))
+        while self._idle:
+            self._idle.pop().close()
         self._fetcher.close()
 
     # What follows runs on a stream's thread.
@@ -246,20 +277,26 @@ class Engine:
         error: BaseException | None = None
         try:
             work = _StreamWork(self._take_executor(), self._fetcher, self._recipe, self._seed, self._collate_targets)
+            stream.attach(work)
             work.run(stream, requests)
+        except JobCancelledError:
+            pass
+        except StopIteration as caught:  # would end the user's loop without a word (PEP 479)
+            error = RuntimeError("StopIteration was raised by the dataset, its target_transform or the collation")
+            error.__cause__ = caught
         except BaseException as caught:  # belongs to the user's thread
             error = caught
         if work is not None:
             work.abandon()
             self._give_back(work.executor, reusable=error is None)
-        stream.put(_End(error))
+        stream.put(StreamEnd(error, stopped=stream.stopped))
         del work, error  # the traceback refers to this frame: leave no cycle behind
 
     def _take_executor(self) -> Executor:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self._make_executor()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make_executor()
 
     def _give_back(self, executor: Executor, *, reusable: bool) -> None:
         if reusable and not self._closed:
@@ -268,10 +305,21 @@ class Engine:
             except Exception:  # a bad image in a batch that nobody waits for any more
                 reusable = False
         if reusable and not self._closed:
-            with self._lock:
-                self._idle.append(executor)
+            self._idle.append(executor)
         else:
             executor.close()
+
+
+class _ExitHook:
+    """Closes an engine at the interpreter's exit, if it is still there."""
+
+    def __init__(self, engine: weakref.ref[Engine]) -> None:
+        self._engine = engine
+
+    def __call__(self) -> None:
+        engine = self._engine()
+        if engine is not None:
+            engine.close()
 
 
 class _StreamWork:
@@ -296,7 +344,7 @@ class _StreamWork:
     def run(self, stream: BatchStream, requests: Iterator[Request]) -> None:
         """Works until the requests end or the stream is told to stop."""
         exhausted = False
-        while not stream.stopped():
+        while not stream.stopped:
             idle = not self._reading and not self._executing
             while not exhausted and stream.acquire(block=idle):
                 request = next(requests, None)
@@ -305,16 +353,30 @@ class _StreamWork:
                     break
                 self._reading.append(self._fetcher.submit(*request))
                 idle = False
-            if self._reading and len(self._executing) < _EXECUTING:
-                try:
-                    self._execute(self._reading.popleft().result())
-                except Exception:
-                    self._deliver_all(stream)  # the batches before the bad one are good, and come first
-                    raise
+            if self._can_execute():
+                self._execute_next(stream)
             elif self._executing:
                 stream.put(self._collect())
             elif exhausted:
                 return
+
+    def _can_execute(self) -> bool:
+        """Whether a batch may go to the executor: one that is read, or the next one if there is nothing else to do."""
+        if not self._reading or len(self._executing) >= _EXECUTING:
+            return False
+        return self._reading[0].done or not self._executing
+
+    def _execute_next(self, stream: BatchStream) -> None:
+        try:
+            batch = self._reading[0].result()
+            self._reading.popleft()
+            self._execute(batch)
+        except JobCancelledError:
+            raise
+        except Exception:
+            while self._executing and not stream.stopped:
+                stream.put(self._collect())  # the batches before the bad one are good, and come first
+            raise
 
     def _execute(self, batch: EncodedBatch) -> None:
         """Draws a batch's parameters and gives it to the executor."""
@@ -332,14 +394,16 @@ class _StreamWork:
         batch = self._executing.popleft()
         targets = self._collate_targets(batch.targets)
         self._fetcher.recycle(batch)
-        return FinishedBatch(Request(batch.indices, batch.positions), images, targets)
+        return FinishedBatch(images, targets)
 
-    def _deliver_all(self, stream: BatchStream) -> None:
-        while self._executing and not stream.stopped():
-            stream.put(self._collect())
+    def cancel(self) -> None:
+        """Ends what the thread waits for. From any thread, at any moment: no locks."""
+        for pending in tuple(self._reading):
+            pending.cancel()
+        self.executor.cancel()
 
     def abandon(self) -> None:
-        """Drops what is under way: no thread touches it afterwards."""
+        """Drops what is under way: no thread starts on it afterwards."""
         for pending in self._reading:
             pending.cancel()
         self._reading.clear()

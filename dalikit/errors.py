@@ -72,7 +72,7 @@ class Place:
     """Where a sample lies. What is not known is left None and not printed."""
 
     dataset: str | None = None
-    """The dataset, as its `repr` names it."""
+    """The dataset's class."""
     index: int | None = None
     """Row of the dataset."""
     position: int | None = None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Unpack
 from dalikit.dataloader import DataLoader
 from dalikit.datasets import create_dataset
 from dalikit.errors import ArgumentError
-from dalikit.options import MAX_SEED, OptionArguments, check_integer, make_options
+from dalikit.options import OptionArguments, check_integer, check_seed, make_options
 from samplers import (
     DistributedSampler,
     EpochSampler,
@@ -114,7 +114,7 @@ def make_data_loader(
         DeviceError: the device is not there.
     """
     resolved = make_options(options)
-    check_integer("seed", seed, 0, MAX_SEED)
+    check_seed(seed)
     check_integer("batch_size", batch_size, 1)
     try:
         sampler = _make_sampler(

@@ -11,10 +11,22 @@ import torch
 from dalikit.distributed import default_num_threads, resolve_device, resolve_rank
 from dalikit.errors import ArgumentError
 
-__all__ = ["MAX_SEED", "LoaderOptions", "OptionArguments", "check_integer", "make_options"]
+__all__ = [
+    "MAX_EPOCH",
+    "MAX_SEED",
+    "LoaderOptions",
+    "OptionArguments",
+    "check_bool",
+    "check_integer",
+    "check_seed",
+    "make_options",
+]
 
 MAX_SEED = 2**63 - 1
 """The largest seed: what torch's int64 holds."""
+
+MAX_EPOCH = 2**23 - 1
+"""The largest pass: a position holds 23 bits of it."""
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _EXECUTORS = ("auto", "dali", "host")
@@ -51,7 +63,7 @@ class LoaderOptions:
     num_threads: int | None = None
     """CPU threads that decode and transform; None: this process's share of the cores."""
     prefetch_batches: int = 2
-    """Finished batches ahead of the user. Two more are being read or worked on."""
+    """Batches ahead of the user, beside two more that are being read or worked on."""
     rank: int | None = None
     world_size: int | None = None
     """None: from torch.distributed, torchrun's environment, or 0 of 1."""
@@ -68,8 +80,7 @@ class LoaderOptions:
         set_field = object.__setattr__
         if self.dtype not in _DTYPES:
             raise ArgumentError(f"dtype={self.dtype!r}: must be torch.float32, torch.float16 or torch.bfloat16")
-        if not isinstance(self.channels_last, bool):
-            raise ArgumentError(f"channels_last={self.channels_last!r}: must be True or False")
+        check_bool("channels_last", self.channels_last)
         if self.executor not in _EXECUTORS:
             raise ArgumentError(f"executor={self.executor!r}: must be one of {', '.join(map(repr, _EXECUTORS))}")
         threads = default_num_threads() if self.num_threads is None else self.num_threads
@@ -93,6 +104,18 @@ def make_options(arguments: OptionArguments) -> LoaderOptions:
         if name not in known:
             raise TypeError(f"unexpected keyword argument {name!r}; dalikit's own are {', '.join(sorted(known))}")
     return LoaderOptions(**arguments)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """True or False, and nothing that only counts as one."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name}={value!r}: must be True or False")
+    return value
+
+
+def check_seed(value: Any) -> int:
+    """A seed."""
+    return check_integer("seed", value, 0, MAX_SEED)
 
 
 def check_integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -13,6 +13,9 @@ __all__ = ["STATE_VERSION", "LoaderState", "check_state"]
 STATE_VERSION = 1
 """Raised when older states can no longer be read (a CHECKPOINT change)."""
 
+_ENDLESS = 2**61  # far enough from the end of 63-bit positions to go on
+_FINITE = {"passes": 2**23 - 1, "epoch": 2**23 - 1}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderState:
@@ -64,27 +67,31 @@ class LoaderState:
         return cls(**state)
 
 
-def check_state(state: LoaderState, mine: LoaderState, *, adopt_seed: bool) -> None:
-    """Refuses a state that counts in another stream than this loader's.
+def check_state(state: LoaderState, mine: LoaderState, *, size: int | None, adopt: frozenset[str]) -> None:
+    """Refuses a state that counts in another stream than this loader's, or beyond its end.
 
     Args:
         state: what is to be loaded.
         mine: this loader's own.
-        adopt_seed: the loader's seed was drawn, not given, and takes the state's.
+        size: places in a pass; None: endless.
+        adopt: what may differ, because the loader takes it over: "seed" and "sampler.seed".
 
     Raises:
         StateError: with both sides.
     """
-    differing = ["dataset", "sampler", "world_size"] + ([] if adopt_seed else ["seed"])
     lines = []
-    for name in differing:
+    for name in ("dataset", "sampler", "world_size", "seed"):
         theirs, ours = getattr(state, name), getattr(mine, name)
-        if name == "sampler" and adopt_seed and mine.sampler.get("sampler") == "RandomSampler":
-            theirs, ours = {**theirs, "seed": 0}, {**ours, "seed": 0}  # its seed is the loader's
-        if theirs != ours:
+        if name == "sampler" and "sampler.seed" in adopt and isinstance(theirs, Mapping):
+            theirs, ours = ({**side, "seed": 0} for side in (theirs, ours))
+        if theirs != ours and name not in adopt:
             lines.append(f"  {name} in the state:  {_show(theirs)}\n  {name} of the loader: {_show(ours)}")
     if lines:
         raise StateError("the state does not fit this loader:\n" + "\n".join(lines))
+    limits = {"place": _ENDLESS, "passes": 0, "epoch": 0} if size is None else _FINITE | {"place": size}
+    for name, limit in limits.items():
+        if getattr(state, name) > limit:
+            raise StateError(f"state[{name!r}]={getattr(state, name)}: is beyond the end of this loader's, {limit}")
 
 
 def _show(value: Any) -> str:

@@ -8,13 +8,23 @@ here takes one a batch.
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-__all__ = ["Job", "WorkerPool"]
+__all__ = ["Job", "JobCancelledError", "WorkerPool"]
+
+_LOG = logging.getLogger("dalikit")
+
+_JOIN_SECONDS = 5.0  # how long `close` waits for threads that are stuck in storage
+
+
+class JobCancelledError(Exception):
+    """The job that was waited for was cancelled."""
 
 
 class Job:
@@ -22,6 +32,9 @@ class Job:
 
     Rows are claimed in order. After an error no further row is claimed, but all lower ones are finished: `wait` raises
     the error of the lowest row, whatever the number of threads.
+
+    `cancel` may come at any moment from any thread, a signal handler or the garbage collector among them, so it takes
+    no lock. The end is told by a SimpleQueue, which is made for that.
     """
 
     def __init__(self, count: int, work: Callable[[Any, int], None]) -> None:
@@ -31,10 +44,17 @@ class Job:
         self._lock = threading.Lock()
         self._active = 0
         self._stopped = count == 0
+        self._cancelled = False
         self._errors: dict[int, BaseException] = {}
-        self._done = threading.Event()
+        self._end: SimpleQueue[None] = SimpleQueue()
+        self.done = False
+        """Whether `wait` would return at once."""
         if count == 0:
-            self._done.set()
+            self._finish()
+
+    def _finish(self) -> None:
+        self.done = True
+        self._end.put(None)
 
     def run(self, context: Any) -> None:
         """Takes rows until there are none left. Called by each thread of a pool."""
@@ -52,24 +72,32 @@ class Job:
                 self._stopped = True
         with self._lock:
             self._active -= 1
-            if self._active == 0:
-                self._done.set()
+            last = self._active == 0
+        if last:
+            self._finish()
 
     def fail(self, error: BaseException) -> None:
         """Ends the job with an error that is no row's: a thread that cannot work at all."""
         self._errors[-1] = error
-        self.cancel()
+        self._stopped = True
+        self._finish()
 
     def cancel(self) -> None:
-        """Lets no further row be claimed. `wait` then returns once the rows at hand are finished."""
-        with self._lock:
-            self._stopped = True
-            if self._active == 0:
-                self._done.set()
+        """Lets no further row be claimed, and ends `wait` at once; rows at hand go on to their end."""
+        self._cancelled = True
+        self._stopped = True
+        self._finish()
 
     def wait(self) -> None:
-        """Blocks until all rows are done; raises the error of the lowest row that has one."""
-        self._done.wait()
+        """Blocks until all rows are done; raises the error of the lowest row that has one.
+
+        Raises:
+            JobCancelledError: the job was cancelled; a row may still be at work.
+        """
+        self._end.get()
+        self._end.put(None)  # for whoever waits again
+        if self._cancelled:
+            raise JobCancelledError
         if self._errors:
             raise self._errors[min(self._errors)]
 
@@ -100,12 +128,24 @@ class WorkerPool:
         for queue in self._queues:
             queue.put(job)
 
-    def close(self) -> None:
-        """Ends the threads after the jobs at hand; cancel those first. May be called again."""
+    def stop(self) -> None:
+        """Tells the threads to end after the jobs at hand, and does not wait. From any thread, at any moment."""
         _end(self._queues)
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
+
+    def close(self) -> None:
+        """Ends the threads after the jobs at hand; cancel those first. May be called again.
+
+        A thread that is stuck is left to itself after some seconds; it is a daemon.
+        """
+        self.stop()
+        threads, self._threads = self._threads, []
+        deadline = time.monotonic() + _JOIN_SECONDS
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        stuck = [thread.name for thread in threads if thread.is_alive() and thread is not threading.current_thread()]
+        if stuck:
+            _LOG.warning("still busy after %g s, left to themselves: %s", _JOIN_SECONDS, ", ".join(stuck))
 
 
 def _end(queues: list[SimpleQueue[Job | None]]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalikit.workers import Job, WorkerPool
+from dalikit.workers import Job, JobCancelledError, WorkerPool
 
 SECONDS = 30.0  # what no wait here comes near, unless it hangs
 
@@ -152,7 +152,7 @@ def test_after_an_error_the_pool_works_on(pool: Callable[..., WorkerPool]) -> No
     assert sorted(done) == list(range(7))
 
 
-def test_a_cancelled_job_starts_no_further_row_and_finishes_those_at_hand(pool: Callable[..., WorkerPool]) -> None:
+def test_a_cancelled_job_starts_no_further_row_and_ends_the_wait_at_once(pool: Callable[..., WorkerPool]) -> None:
     started, leave, done = threading.Barrier(3), threading.Event(), []
 
     def work(_: Any, row: int) -> None:
@@ -161,12 +161,14 @@ def test_a_cancelled_job_starts_no_further_row_and_finishes_those_at_hand(pool: 
         done.append(row)
 
     job = Job(100, work)
-    pool(2).submit(job)
+    workers = pool(2)
+    workers.submit(job)
     started.wait(SECONDS)  # both threads are within a row
     job.cancel()
-    assert not job._done.is_set()  # who waits now, waits for both
+    assert isinstance(wait(job), JobCancelledError)
+    assert done == []
     leave.set()
-    assert wait(job) is None
+    workers.close()
     assert sorted(done) == [0, 1]
 
 
@@ -174,11 +176,11 @@ def test_a_job_cancelled_before_its_start_does_nothing(pool: Callable[..., Worke
     done: list[int] = []
     job = Job(5, lambda _, row: done.append(row))
     job.cancel()
-    assert wait(job) is None
+    assert job.done
     workers = pool(2)
     workers.submit(job)
     workers.close()
-    assert wait(job) is None
+    assert isinstance(wait(job), JobCancelledError)
     assert done == []
 
 
@@ -195,7 +197,7 @@ def test_wait_returns_whenever_a_job_is_cancelled(count: int, num_threads: int, 
 
     job = Job(count, work)
     workers.submit(job)
-    assert wait(job) is None
+    assert isinstance(wait(job), JobCancelledError) == (cancel_at < count)
     workers.close()
     assert len(done) == len(set(done))
     assert set(done) >= set(range(min(count, cancel_at + 1)))

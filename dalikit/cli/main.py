@@ -59,14 +59,14 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument("--data", type=Path, required=True, metavar="DIR", help="DIR/class/image.jpg")
     bench.add_argument("--seconds", type=_positive, default=3.0, help="of each turn; default: %(default)s")
-    bench.add_argument("--rounds", type=int, default=5, help="turns of each loader; default: %(default)s")
+    bench.add_argument("--rounds", type=_count, default=5, help="turns of each loader; default: %(default)s")
     _add_shared(bench)
     bench.set_defaults(run=_run_bench)
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, help="CPU threads (torch: worker processes); default: all cores")
+    parser.add_argument("--batch-size", type=_count, default=64, help="default: %(default)s")
+    parser.add_argument("--threads", type=_count, help="CPU threads (torch: worker processes); default: all cores")
     parser.add_argument("--device", help="cpu, cuda or cuda:N; default: the GPU if there is one")
 
 
@@ -75,6 +75,13 @@ def _positive(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError
     return seconds
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _run_demo(arguments: Any) -> int:

@@ -23,21 +23,33 @@ class PendingBatch:
         self._batch = batch
         self._job = job
 
+    @property
+    def done(self) -> bool:
+        """Whether `result` would return at once."""
+        return self._job.done
+
     def result(self) -> EncodedBatch:
-        """Waits for the batch.
+        """Waits for the batch, and applies `target_transform`: to be called once.
 
         Raises:
             ReadError: the bytes of a sample cannot be read.
             DecodeError: the header of an image is not one that can be decoded.
+            JobCancelledError: it was cancelled.
         """
         self._job.wait()
-        transform = getattr(self._batch.dataset, "target_transform", None)
+        batch = self._batch
+        transform = getattr(batch.dataset, "target_transform", None)
         if transform is not None:
-            self._batch.targets = [transform(target) for target in self._batch.targets]
-        return self._batch
+            for row, target in enumerate(batch.targets):
+                try:
+                    batch.targets[row] = transform(target)
+                except Exception as error:
+                    _add_place(error, batch, row, "target_transform")
+                    raise
+        return batch
 
     def cancel(self) -> None:
-        """Reads no further sample of it."""
+        """Reads no further sample of it. From any thread, at any moment."""
         self._job.cancel()
 
 
@@ -61,7 +73,7 @@ class ThreadFetcher:
     ) -> None:
         self._dataset = dataset
         self._adjust_orientation = adjust_orientation
-        self._arenas = ArenaPool(max_idle=max_idle_arenas) if hasattr(dataset, "get_location") else None
+        self._arenas = ArenaPool(max_idle=max_idle_arenas) if _lies_in_files(dataset) else None
         self._pool = WorkerPool(num_threads, "dalikit-read")
 
     def submit(self, indices: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> PendingBatch:
@@ -99,7 +111,7 @@ class ThreadFetcher:
             error.locate(**known)
             raise
         except Exception as error:  # the dataset's own: its type stays, the place is added
-            error.add_note(f"in {type(dataset).__name__}: index={index}, position={batch.positions[row]}")
+            _add_place(error, batch, row, "read")
             raise
 
     @staticmethod
@@ -115,9 +127,28 @@ class ThreadFetcher:
             batch.data, batch.headers = [], []
             self._arenas.release(arena)
 
+    def stop(self) -> None:
+        """Tells the threads to end, and does not wait. From any thread, at any moment."""
+        self._pool.stop()
+
     def close(self) -> None:
         """Ends the threads. May be called again."""
         self._pool.close()
+
+
+def _lies_in_files(dataset: Any) -> bool:
+    """Whether `get_location` tells where the bytes lie: not if a subclass has a `get_image_data` of its own."""
+    for cls in type(dataset).__mro__:
+        if "get_location" in vars(cls):
+            return True
+        if "get_image_data" in vars(cls):
+            return False
+    return False
+
+
+def _add_place(error: Exception, batch: EncodedBatch, row: int, stage: str) -> None:
+    index, position = int(batch.indices[row]), int(batch.positions[row])
+    error.add_note(f"in {type(batch.dataset).__name__}: index={index}, position={position}, stage={stage}")
 
 
 _NO_BYTES: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)

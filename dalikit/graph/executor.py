@@ -95,6 +95,12 @@ class GraphExecutor:
             tensor = tensor.movedim(-1, -3)
         return tensor.to(self._dtype)  # a copy for bfloat16 alone
 
+    def cancel(self) -> None:
+        """Nothing: what DALI has begun it finishes, two batches at most."""
+
+    def stop(self) -> None:
+        """Nothing: DALI's threads end with the pipeline."""
+
     def drain(self) -> None:
         """Waits for the batches under way and drops them, bad images or not."""
         while self._under_way:

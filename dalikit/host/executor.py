@@ -92,14 +92,24 @@ class HostExecutor:
         Raises:
             DecodeError: an image cannot be decoded.
         """
-        job, images = self._under_way.popleft()
+        job, images = self._under_way[0]
         job.wait()
+        self._under_way.popleft()
         return images
+
+    def cancel(self) -> None:
+        """Ends a `result` that is being waited for, at once. From any thread, at any moment."""
+        for job, _ in tuple(self._under_way):
+            job.cancel()
+
+    def stop(self) -> None:
+        """Tells the threads to end, and does not wait. From any thread, at any moment."""
+        self.cancel()
+        self._pool.stop()
 
     def drain(self) -> None:
         """Drops the batches under way; images at hand are finished into memory that nobody sees."""
-        for job, _ in self._under_way:
-            job.cancel()
+        self.cancel()
         self._under_way.clear()
 
     def close(self) -> None:

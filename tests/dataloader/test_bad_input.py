@@ -51,7 +51,10 @@ Make = Callable[..., DataLoader]
         ({"sampler_type": "EPOCH"}, r"sampler_type='EPOCH': must be SamplerType\.X .*DISTRIBUTED, EPOCH, INFINITE"),
         ({"rank": 30, "world_size": 40}, r"start is 30, but sample_count is 23: this rank would never get a sample"),
         ({"shuffle": 1}, r"shuffle.*1"),
-        ({"num_workers": 2}, r"num_workers=2: must be 0"),
+        ({"num_workers": 2}, r"num_workers=2: must be 0.*give num_workers=0, num_threads=2"),
+        ({"collate_fn": 5}, r"collate_fn=5: must be a function or None"),
+        ({"drop_last": "no"}, r"drop_last='no': must be True or False"),
+        ({"rank": "0", "world_size": 2}, r"rank='0', world_size=2: must be 0 <= rank < world_size"),
         ({"persistent_workers": True}, r"persistent_workers=True: needs num_workers > 0"),
         ({"dtype": torch.int8}, r"dtype=torch\.int8: must be torch\.float32"),
         ({"channels_last": 1}, r"channels_last=1: must be True or False"),
@@ -229,7 +232,7 @@ def test_a_datasets_own_error_keeps_its_type_and_gains_the_place() -> None:
     """So `except KeyError` works, and the traceback says where."""
     with DataLoader(Broken(), device="cpu") as loader, pytest.raises(KeyError, match="no record 0") as caught:
         next(iter(loader))
-    assert caught.value.__notes__ == ["in Broken: index=0, position=0"]
+    assert caught.value.__notes__ == ["in Broken: index=0, position=0, stage=read"]
 
 
 def test_targets_that_do_not_collate_raise_as_in_torch(make: Make, dataset: ImageFolder) -> None:
@@ -237,6 +240,72 @@ def test_targets_that_do_not_collate_raise_as_in_torch(make: Make, dataset: Imag
     dataset.target_transform = lambda _: object()
     with pytest.raises(TypeError, match="default_collate"):
         next(iter(make()))
+
+
+@pytest.mark.parametrize("where", ["get_target", "target_transform", "collate_fn"])
+def test_stop_iteration_of_the_users_code_does_not_end_the_loop(folder: Path, where: str) -> None:
+    """It becomes a RuntimeError (PEP 479): a loop that ends early without a word would lose data."""
+
+    def stop(*_: Any) -> Any:
+        raise StopIteration
+
+    class Stopping(ImageFolder):
+        def get_target(self, index: int) -> int:
+            return int(stop()) if where == "get_target" else super().get_target(index)
+
+    dataset = Stopping(
+        folder, transform=T.CenterCrop(8), target_transform=stop if where == "target_transform" else None
+    )
+    collate = stop if where == "collate_fn" else None
+    with (
+        DataLoader(dataset, batch_size=5, device="cpu", collate_fn=collate) as loader,
+        pytest.raises(RuntimeError, match="StopIteration"),
+    ):
+        list(loader)
+
+
+def test_a_timeout_error_of_the_data_is_an_error_like_any_other(make: Make, dataset: ImageFolder) -> None:
+    """Not a batch that is late; and the pass does not count as complete."""
+    calls = itertools.count()
+
+    def late(target: int) -> int:
+        if next(calls) == 7:
+            raise TimeoutError("storage timed out")
+        return target
+
+    dataset.target_transform = late
+    loader = make(sampler_type=SamplerType.EPOCH)
+    batches = iter(loader)
+    assert len(next(batches)[0]) == 5
+    with pytest.raises(TimeoutError, match="storage timed out") as caught:
+        next(batches)
+    assert "stage=target_transform" in caught.value.__notes__[0]
+    assert next(batches, None) is None
+    assert (loader.state_dict()["passes"], loader.state_dict()["place"]) == (0, 5)
+
+
+def test_a_batch_that_does_not_collate_does_not_count(make: Make) -> None:
+    """A run that is resumed gets it again."""
+
+    def collate(_: list[Any]) -> list[Any]:
+        raise KeyError("mine")
+
+    loader = make(collate_fn=collate)
+    with pytest.raises(KeyError, match="mine"):
+        next(iter(loader))
+    assert loader.state_dict()["place"] == 0
+
+
+def test_a_subclass_with_bytes_of_its_own_is_asked_for_them(folder: Path) -> None:
+    """`get_location` is read only where it is the class's last word."""
+
+    class Swapped(ImageFolder):
+        def get_image_data(self, index: int) -> bytes:
+            return super().get_image_data(index - index)
+
+    with DataLoader(Swapped(folder, transform=T.CenterCrop(16)), batch_size=5, device="cpu") as loader:
+        images, _ = next(iter(loader))
+    assert all(torch.equal(image, images[0]) for image in images)
 
 
 def test_timeout(make: Make, dataset: ImageFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,45 @@ def test_shuffle_of_a_plain_loader_differs_from_pass_to_pass(indexed: IndexTarge
         first, second = indices_of(loader), indices_of(loader)
     assert sorted(first) == sorted(second) == list(range(COUNT))
     assert first != second
+
+
+def test_shuffle_of_a_plain_loader_differs_after_a_break_too(indexed: IndexTargets) -> None:
+    """As torch's does: a loop over the first batches alone does not see the same ones for ever."""
+    with DataLoader(indexed, batch_size=5, shuffle=True, seed=1, device="cpu") as loader:
+        starts = [next(iter(loader))[1].tolist() for _ in range(3)]
+    assert starts[0] != starts[1] != starts[2]
+
+
+def test_length_counts_what_advance_has_taken_in_its_pass_alone(make: Make) -> None:
+    """The pass that `sampler_advance` leads into is shorter."""
+    loader = make(sampler_type=SamplerType.EPOCH, sampler_advance=8, drop_last=False)
+    assert len(loader) == len(list(loader)) == 3
+    assert len(loader) == len(list(loader)) == 5
+
+
+def test_a_finished_batch_is_not_withheld_while_the_next_is_read(dataset: ImageFolder) -> None:
+    """One slow read delays its own batch and those after it, not the ones before."""
+    gate = threading.Event()
+
+    class Slow(ImageFolder):
+        def get_image_data(self, index: int) -> bytes:
+            if index == 10:
+                gate.wait(60)
+            return super().get_image_data(index)
+
+    slow = Slow(dataset.root, transform=dataset.transform)
+    with DataLoader(slow, batch_size=5, device="cpu", prefetch_batches=4, num_threads=2) as loader:
+        batches = iter(loader)
+        assert len(list(itertools.islice(batches, 2))) == 2
+        gate.set()
+        assert len(list(batches)) == 3
+
+
+def test_repr_says_what_it_loads_and_where(make: Make) -> None:
+    """With the rank."""
+    text = repr(make(rank=1, world_size=3))
+    assert text.startswith("DataLoader(ImageFolder of 23, batch_size=5, sampler=InfiniteSampler(")
+    assert "rank=1 of 3, device=cpu, executor='host', num_threads=2" in text
 
 
 def test_a_plain_loader_goes_in_order(indexed: IndexTargets) -> None:

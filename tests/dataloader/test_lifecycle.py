@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from dalikit import DataLoader, SamplerType
-from dalikit.errors import LoaderClosedError
+from dalikit.errors import LoaderClosedError, LoaderTimeoutError
+from dalikit.workers import Job
 
 Make = Callable[..., DataLoader]
 
@@ -75,6 +76,9 @@ def test_a_forgotten_loader_ends_its_threads(dataset: object) -> None:
     del loader, batches
     gc.collect()
     assert gone() is None
+    for thread in threading.enumerate():  # they were told to end; a collector does not wait for them
+        if thread.name.startswith("dalikit-"):
+            thread.join(10)
     assert our_threads() == []
 
 
@@ -116,6 +120,103 @@ def test_no_global_generator_is_touched(make: Make) -> None:
     before = torch.get_rng_state()
     list(loader)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class StuckStorage:
+    """A dataset whose reads do not come back."""
+
+    transform = None
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return 1000
+
+    def get_image_data(self, index: int) -> bytes:
+        self.reads += 1
+        self.gate.wait(60)
+        raise OSError(index)
+
+    def get_target(self, index: int) -> int:
+        return index
+
+
+def test_closing_cancels_what_is_being_read(caplog: pytest.LogCaptureFixture) -> None:
+    """No further read begins, and `close` does not wait for one that is stuck: its thread is a daemon."""
+    gate = threading.Event()
+    dataset = StuckStorage(gate)
+    loader = DataLoader(dataset, batch_size=100, device="cpu", num_threads=2, timeout=0.2)
+    batches = iter(loader)
+    with pytest.raises(LoaderTimeoutError):
+        next(batches)
+    loader.close()
+    assert "left to themselves: dalikit-read" in caplog.text
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("dalikit-"):
+            thread.join(10)
+    assert dataset.reads <= 2
+
+
+def test_close_from_a_signal_handler_in_the_middle_of_next(make: Make) -> None:
+    """A handler runs between two instructions of whatever the main thread does; nothing it does may wait for a lock."""
+    for _ in range(20):
+        loader = make(batch_size=1)
+        closed: list[int] = []
+
+        def handler(*_: object, loader: DataLoader = loader, closed: list[int] = closed) -> None:
+            loader.close()
+            closed.append(1)
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(LoaderClosedError):
+                for _ in loader:
+                    pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert closed == [1]
+
+
+def test_a_loader_that_is_collected_on_a_thread_of_its_own(make: Make) -> None:
+    """Its end is told, not waited for, so no thread waits for itself."""
+    loader = make()
+    batches = iter(loader)
+    next(batches)
+    holder: list[object] = [loader._engine]
+    engine = loader._engine
+    assert engine is not None
+    job = Job(1, lambda *_: engine.stop())
+    engine._fetcher._pool.submit(job)
+    job.wait()
+    holder.clear()
+    loader.close()
+    assert our_threads() == []
+
+
+@pytest.mark.parametrize("executor", ["host", "dali"])
+def test_a_forked_child_opens_the_loader_anew(folder: Path, executor: str) -> None:
+    """It has none of its parent's threads: waiting for them would be for ever."""
+    script = f"""
+import os, sys
+import dalikit.transforms as T
+from dalikit import make_data_loader, make_dataset
+dataset = make_dataset(dataset_str="ImageFolder:root={folder}", transform=T.CenterCrop(8))
+loader = make_data_loader(dataset=dataset, batch_size=8, num_workers=0, device="cpu", executor="{executor}")
+batches = iter(loader)
+first = next(batches)[0].clone()
+child = os.fork()
+if child == 0:
+    same = (next(iter(loader))[0] == first).all().item()
+    os._exit(0 if same else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(next(batches)[0]))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.stdout, result.returncode) == ("0 8\n", 0), result.stderr
 
 
 ENDLESS = """

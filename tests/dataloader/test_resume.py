@@ -18,6 +18,7 @@ import dalikit.transforms as T
 from dalikit import DataLoader, SamplerType
 from dalikit.datasets import ImageFolder
 from dalikit.errors import StateError
+from samplers import DistributedSampler, RandomSampler
 
 Make = Callable[..., DataLoader]
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
@@ -287,6 +288,9 @@ def test_another_executor_or_transform_is_a_warning(make: Make, caplog: pytest.L
         ({"place": -1}, r"state\['place'\]=-1: must be a whole number"),
         ({"passes": "2"}, r"state\['passes'\]='2': must be a whole number"),
         ({"surplus": 1}, r"has unknown \['surplus'\]"),
+        ({"passes": 5}, r"state\['passes'\]=5: is beyond the end of this loader's, 0"),
+        ({"epoch": 1}, r"state\['epoch'\]=1: is beyond"),
+        ({"place": 10**30}, r"state\['place'\]=1000000.*: is beyond"),
     ],
 )
 def test_a_broken_state_is_refused(make: Make, change: dict[str, Any], message: str) -> None:
@@ -294,6 +298,56 @@ def test_a_broken_state_is_refused(make: Make, change: dict[str, Any], message: 
     loader = make()
     with pytest.raises(StateError, match=message):
         loader.load_state_dict({**loader.state_dict(), **change})
+
+
+def test_a_place_beyond_the_pass_is_refused(make: Make) -> None:
+    """23 samples a pass have no place 24."""
+    loader = make(sampler_type=SamplerType.EPOCH)
+    with pytest.raises(StateError, match=r"state\['place'\]=24: is beyond the end of this loader's, 23"):
+        loader.load_state_dict({**loader.state_dict(), "place": 24})
+
+
+def test_a_sampler_of_the_users_keeps_its_seed(dataset: ImageFolder) -> None:
+    """A drawn seed is taken over from a state; the seed of a sampler that was given is part of the order."""
+
+    def make_with(seed: int) -> DataLoader:
+        return DataLoader(dataset, batch_size=5, sampler=RandomSampler(23, seed=seed), device="cpu")
+
+    batches, states = run(make_with(5), 7)
+    resumed = make_with(5)
+    resumed.load_state_dict(json.loads(states[2]))
+    assert_same(run(resumed, 5)[0], batches[2:])
+    with pytest.raises(StateError, match="sampler in the state: "):
+        make_with(7).load_state_dict(json.loads(states[2]))
+
+
+def test_set_epoch_on_the_sampler_around_a_state(make: Make) -> None:
+    """Before an iteration it decides the state; within one it is for the next."""
+    loader, resumed = (make(sampler_type=SamplerType.EPOCH) for _ in range(2))
+    loader.sampler.set_epoch(5)  # type: ignore[attr-defined]
+    resumed.load_state_dict(loader.state_dict())
+    assert (loader.state_dict()["passes"], loader.state_dict()["epoch"]) == (5, 5)
+    uncut = list(loader)
+    assert_same(list(resumed), uncut)
+
+    loader.set_epoch(5)
+    batches = iter(loader)
+    next(batches)
+    loader.sampler.set_epoch(6)  # type: ignore[attr-defined]
+    resumed.load_state_dict(loader.state_dict())
+    assert_same(list(resumed), uncut[1:])
+    assert_same(list(batches), uncut[1:])
+    assert loader.state_dict()["passes"] == 6
+
+
+def test_ranks_agree_on_a_seed_that_is_not_given(dataset: ImageFolder) -> None:
+    """Each would draw its own: with a sampler that is shared out the key is the sampler's seed."""
+    seeds = set()
+    for rank in range(2):
+        torch.manual_seed(rank)
+        sampler = DistributedSampler(23, num_replicas=2, rank=rank, seed=11)
+        seeds.add(DataLoader(dataset, sampler=sampler, device="cpu").seed)
+    assert seeds == {11}
 
 
 def test_no_state_at_all_is_refused(make: Make) -> None:

@@ -114,8 +114,7 @@ class BatchStream:
         self._tokens: SimpleQueue[None] = SimpleQueue()
         for _ in range(window):
             self._tokens.put(None)
-        self.stopped = False
-        """Whether the stream was told to end."""
+        self._stopped = False
         self._work: _StreamWork | None = None
         self._thread: threading.Thread | None = None
 
@@ -141,7 +140,7 @@ class BatchStream:
 
     def stop(self) -> None:
         """Tells the thread to end, and what it waits for to be dropped; does not wait."""
-        self.stopped = True
+        self._stopped = True
         self._tokens.put(None)
         if self._work is not None:
             self._work.cancel()
@@ -149,7 +148,7 @@ class BatchStream:
     @property
     def ending(self) -> bool:
         """Whether the thread was told to end, or has ended."""
-        return self.stopped or (self._thread is not None and not self._thread.is_alive())
+        return self._stopped or (self._thread is not None and not self._thread.is_alive())
 
     def join(self, timeout: float) -> None:
         """Waits for the thread's end, some seconds at most. Call `stop` first."""
@@ -170,8 +169,12 @@ class BatchStream:
     def attach(self, work: _StreamWork) -> None:
         """Says what is to be cancelled when the stream is told to stop."""
         self._work = work
-        if self.stopped:
+        if self._stopped:
             work.cancel()
+
+    def stopped(self) -> bool:
+        """Whether the stream was told to end."""
+        return self._stopped
 
     def acquire(self, *, block: bool) -> bool:
         """Takes leave for one more batch under way."""
@@ -179,7 +182,7 @@ class BatchStream:
             self._tokens.get(block=block)
         except Empty:
             return False
-        return not self.stopped
+        return not self._stopped
 
     def put(self, item: FinishedBatch | StreamEnd) -> None:
         """Hands over to the user's thread."""
@@ -289,7 +292,7 @@ class Engine:
         if work is not None:
             work.abandon()
             self._give_back(work.executor, reusable=error is None)
-        stream.put(StreamEnd(error, stopped=stream.stopped))
+        stream.put(StreamEnd(error, stopped=stream.stopped()))
         del work, error  # the traceback refers to this frame: leave no cycle behind
 
     def _take_executor(self) -> Executor:
@@ -344,7 +347,7 @@ class _StreamWork:
     def run(self, stream: BatchStream, requests: Iterator[Request]) -> None:
         """Works until the requests end or the stream is told to stop."""
         exhausted = False
-        while not stream.stopped:
+        while not stream.stopped():
             idle = not self._reading and not self._executing
             while not exhausted and stream.acquire(block=idle):
                 request = next(requests, None)
@@ -353,6 +356,9 @@ class _StreamWork:
                     break
                 self._reading.append(self._fetcher.submit(*request))
                 idle = False
+            # `stop` sets its flag and then cancels what it finds: what was begun after that must not be waited for.
+            if stream.stopped():
+                return
             if self._can_execute():
                 self._execute_next(stream)
             elif self._executing:
@@ -374,7 +380,7 @@ class _StreamWork:
         except JobCancelledError:
             raise
         except Exception:
-            while self._executing and not stream.stopped:
+            while self._executing and not stream.stopped():
                 stream.put(self._collect())  # the batches before the bad one are good, and come first
             raise
 

@@ -160,6 +160,19 @@ def test_closing_cancels_what_is_being_read(caplog: pytest.LogCaptureFixture) ->
     assert dataset.reads <= 2
 
 
+@pytest.mark.parametrize("executor", ["host", "dali"])
+def test_closing_at_any_moment_of_the_start_does_not_hang(make: Make, executor: str) -> None:
+    """Whatever the engine's thread is about to wait for just then."""
+    loader = make(executor=executor)
+    next(iter(loader))
+    for delay in range(60):
+        batches = iter(loader)
+        threading.Event().wait(delay / 20_000)
+        loader.close()
+        assert our_threads() == []
+        del batches
+
+
 def test_close_from_a_signal_handler_in_the_middle_of_next(make: Make) -> None:
     """A handler runs between two instructions of whatever the main thread does; nothing it does may wait for a lock."""
     for _ in range(20):

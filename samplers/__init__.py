@@ -10,13 +10,11 @@
 Each works as the `sampler=` of a torch DataLoader. Importing this package imports numpy, not torch.
 """
 
-from samplers.batches import BatchSpans
 from samplers.epoch import DistributedSampler, EpochSampler, RandomSampler, SequentialSampler
 from samplers.infinite import InfiniteSampler, ShardedInfiniteSampler
 from samplers.sampler import EndlessSampler, FiniteSampler, Sampler, position
 
 __all__ = [
-    "BatchSpans",
     "DistributedSampler",
     "EndlessSampler",
     "EpochSampler",

@@ -22,6 +22,8 @@ def whole_number(name: str, value: object, low: int, stop: int, advice: str) -> 
         TypeError: `value` is not a whole number.
         ValueError: it is out of range. `advice` ends the message and says what to do.
     """
+    if type(value) is int and low <= value < stop:  # asked for every batch: the usual case first
+        return value
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(
             f"{name} is {value!r} ({type(value).__name__}), but must be a whole number (int or numpy integer). {advice}"

@@ -51,6 +51,10 @@ class _Passes(EndlessSampler):
         if self._in_order():
             return self._counted(first, last)[1] * self.step + self.start
         size = self._epochs_in_block * self._share
+        block, offset = divmod(first, size)
+        if offset + last - first <= size:  # mostly: a slice of one order
+            order = self._orders.get(self._repeated(block), self._block)
+            return order[offset : offset + last - first].astype(np.int64)
         parts = [
             self._orders.get(self._repeated(block), self._block)[max(first - block * size, 0) : last - block * size]
             for block in range(first // size, (last - 1) // size + 1)

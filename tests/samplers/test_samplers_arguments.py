@@ -10,7 +10,6 @@ import pytest
 import torch.distributed
 
 from samplers import (
-    BatchSpans,
     DistributedSampler,
     EpochSampler,
     InfiniteSampler,
@@ -79,8 +78,6 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
     (DistributedSampler, {"dataset": 1, "num_replicas": 2, "drop_last": True, "advance": 1}, ValueError, "0 samples"),
     (SequentialSampler, {"sample_count": -1}, ValueError, "sample_count is -1"),
     (RandomSampler, {"sample_count": 5, "seed": None}, TypeError, "seed is None"),
-    (BatchSpans, {"length": -1, "batch_size": 1}, ValueError, r"length is -1, .* Pass len\(sampler\), or None"),
-    (BatchSpans, {"length": 5, "batch_size": 0}, ValueError, "batch_size is 0"),
     (position, {"epoch": 2**23, "places": [0]}, ValueError, "epoch is 8388608, .* 23 bits of epoch"),
     (position, {"epoch": 1, "places": [2**40]}, ValueError, "places run from 1099511627776 .* in epoch 1"),
     (position, {"epoch": 0, "places": [-1, 4]}, ValueError, "places run from -1 to 4"),
@@ -138,17 +135,6 @@ def test_positions_hold_epoch_and_place() -> None:
     assert position(2**23 - 1, 2**40 - 1).tolist() == 2**63 - 1
     assert position(0, [2**63 - 1]).tolist() == [2**63 - 1]
     assert position(5, []).shape == (0,)
-
-
-def test_batch_spans_cut_a_stream_of_known_length() -> None:
-    assert list(BatchSpans(10, 4)) == [(0, 4), (4, 8), (8, 10)]
-    assert list(BatchSpans(10, 4, drop_last=True)) == [(0, 4), (4, 8)]
-    assert list(BatchSpans(3, 4, drop_last=True)) == list(BatchSpans(0, 4)) == []
-    assert BatchSpans(8, 4).count == BatchSpans(8, 4, drop_last=True).count == 2
-    with pytest.raises(IndexError, match="batch 2 does not exist: there are 2 batches of 4"):
-        BatchSpans(8, 4).span(2)
-    with pytest.raises(IndexError, match="batch -1 does not exist"):
-        BatchSpans(None, 4).span(-1)
 
 
 def test_batch_spans_of_an_endless_stream_go_on() -> None:

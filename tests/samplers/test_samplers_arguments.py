@@ -135,10 +135,3 @@ def test_positions_hold_epoch_and_place() -> None:
     assert position(2**23 - 1, 2**40 - 1).tolist() == 2**63 - 1
     assert position(0, [2**63 - 1]).tolist() == [2**63 - 1]
     assert position(5, []).shape == (0,)
-
-
-def test_batch_spans_of_an_endless_stream_go_on() -> None:
-    spans = BatchSpans(None, 4)
-    assert spans.count is None
-    assert spans.span(10**15) == (4 * 10**15, 4 * 10**15 + 4)
-    assert [span for span, _ in zip(spans, range(2), strict=False)] == [(0, 4), (4, 8)]

@@ -13,9 +13,20 @@ from typing import Any, NoReturn, Unpack
 
 import torch
 
+from dalikit.arguments import (
+    check_callable,
+    check_dataset,
+    check_sampler,
+    check_timeout,
+    describe,
+    draw_seed,
+    make_sampler,
+    refuse_workers,
+    transform_of,
+)
 from dalikit.collate import collate_targets, move_targets, samples_of
-from dalikit.engine import BatchStream, Engine, Executor, FinishedBatch, Request, StreamEnd
-from dalikit.errors import ArgumentError, LoaderClosedError
+from dalikit.engine import Engine, Executor
+from dalikit.errors import LoaderClosedError
 from dalikit.fetch import ThreadFetcher
 from dalikit.options import (
     MAX_EPOCH,
@@ -27,8 +38,9 @@ from dalikit.options import (
     make_options,
 )
 from dalikit.state import LoaderState, check_state
+from dalikit.stream import BatchStream, FinishedBatch, Request, StreamEnd
 from dalikit.transforms.recipe import Recipe, compile_recipe
-from samplers import FiniteSampler, RandomSampler, Sampler, SequentialSampler, position
+from samplers import FiniteSampler, Sampler, position
 
 __all__ = ["DataLoader"]
 
@@ -97,24 +109,24 @@ class DataLoader:
         **options: Unpack[OptionArguments],
     ) -> None:
         del pin_memory, worker_init_fn, worker_globals, worker_packages
-        _refuse_workers(num_workers, batch_sampler, persistent_workers, prefetch_factor, multiprocessing_context)
-        self.dataset = _check_dataset(dataset)
+        refuse_workers(num_workers, batch_sampler, persistent_workers, prefetch_factor, multiprocessing_context)
+        self.dataset = check_dataset(dataset)
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self.drop_last = check_bool("drop_last", drop_last)
         self.num_workers = 0
         self.batch_sampler = None
-        self.collate_fn = _check_callable("collate_fn", collate_fn)
-        self.timeout = _check_timeout(timeout)
+        self.collate_fn = check_callable("collate_fn", collate_fn)
+        self.timeout = check_timeout(timeout)
         self.options: LoaderOptions = make_options(options)
-        self._recipe: Recipe = compile_recipe(_transform_of(dataset, self.options.transform))
+        self._recipe: Recipe = compile_recipe(transform_of(dataset, self.options.transform))
 
-        _check_sampler(sampler, shuffle, self.dataset)
+        check_sampler(sampler, shuffle, self.dataset)
         # The ranks of a shared sampler must agree on the key, and would draw one each.
         shared_seed = sampler.seed if sampler is not None and sampler.step > 1 else None
         self._seed_was_drawn = seed is None and shared_seed is None
-        self.seed = _draw_seed(generator) if self._seed_was_drawn else check_seed(shared_seed if seed is None else seed)
+        self.seed = draw_seed(generator) if self._seed_was_drawn else check_seed(shared_seed if seed is None else seed)
         self._own_sampler = sampler is None
-        self.sampler = _make_sampler(self.dataset, bool(shuffle), self.seed) if sampler is None else sampler
+        self.sampler = make_sampler(self.dataset, bool(shuffle), self.seed) if sampler is None else sampler
 
         self._advanced = (self.sampler.epoch, self.sampler.taken)  # the pass in which `advance` has taken some
         self._sampler_epoch = self.sampler.epoch
@@ -232,7 +244,7 @@ class DataLoader:
         self.close()
         self.seed = seed
         if self._own_sampler:
-            self.sampler = _make_sampler(self.dataset, self.sampler.shuffle, seed)
+            self.sampler = make_sampler(self.dataset, self.sampler.shuffle, seed)
 
     def _state(self) -> LoaderState:
         cursor = self._place()
@@ -248,7 +260,7 @@ class DataLoader:
             seed=self.seed,
             world_size=world_size,
             sampler=identity,
-            dataset=_describe(self.dataset),
+            dataset=describe(self.dataset),
             transform=self._recipe.fingerprint,
             executor=self.options.executor,
         )
@@ -410,77 +422,3 @@ def _executor_maker(options: LoaderOptions, recipe: Recipe, batch_size: int, und
     from dalikit.graph import GraphExecutor
 
     return lambda: GraphExecutor(recipe, batch_size=batch_size, device=options.torch_device, **shared)
-
-
-def _refuse_workers(
-    num_workers: Any, batch_sampler: Any, persistent_workers: Any, prefetch_factor: Any, context: Any
-) -> None:
-    if num_workers != 0 or isinstance(num_workers, bool):
-        raise ArgumentError(
-            f"num_workers={num_workers!r}: must be 0: worker processes are not available yet. Files are read and "
-            f"decoded on threads of this process, or on the GPU: give num_workers=0, num_threads={num_workers!r}"
-        )
-    if batch_sampler is not None:
-        raise ArgumentError(f"batch_sampler={batch_sampler!r}: not available yet; give sampler and batch_size")
-    given = {"persistent_workers": persistent_workers or None, "prefetch_factor": prefetch_factor}
-    for name, value in {**given, "multiprocessing_context": context}.items():
-        if value is not None:
-            raise ArgumentError(f"{name}={value!r}: needs num_workers > 0, which is not available yet")
-
-
-def _check_dataset(dataset: Any) -> Any:
-    missing = [name for name in ("get_image_data", "get_target", "__len__") if not hasattr(dataset, name)]
-    if missing:
-        raise ArgumentError(
-            f"dataset={type(dataset).__name__}: must have get_image_data(index), get_target(index) and len(); "
-            f"it lacks {', '.join(missing)}"
-        )
-    if len(dataset) == 0:
-        raise ArgumentError(f"dataset={type(dataset).__name__}: must hold at least one sample, it has none")
-    return dataset
-
-
-def _check_timeout(timeout: Any) -> float | None:
-    """Seconds, or None for as long as it takes."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
-        raise ArgumentError(f"timeout={timeout!r}: must be a number of seconds; 0 or less waits as long as it takes")
-    return min(float(timeout), threading.TIMEOUT_MAX) if timeout > 0 else None
-
-
-def _transform_of(dataset: Any, transform: Any) -> Any:
-    return getattr(dataset, "transform", None) if transform is None else transform
-
-
-def _draw_seed(generator: torch.Generator | None) -> int:
-    return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())
-
-
-def _make_sampler(dataset: Any, shuffle: bool, seed: int) -> Sampler:
-    return RandomSampler(len(dataset), seed=seed) if shuffle else SequentialSampler(len(dataset))
-
-
-def _check_callable(name: str, value: Any) -> Any:
-    if value is not None and not callable(value):
-        raise ArgumentError(f"{name}={value!r}: must be a function or None")
-    return value
-
-
-def _check_sampler(sampler: Any, shuffle: Any, dataset: Any) -> None:
-    if shuffle is not None:  # torch's default
-        check_bool("shuffle", shuffle)
-    if sampler is None:
-        return
-    if shuffle:
-        raise ArgumentError("shuffle=True: not together with a sampler, which decides the order itself")
-    if not isinstance(sampler, Sampler):
-        raise ArgumentError(f"sampler={sampler!r}: must be a sampler of the package `samplers`")
-    if sampler.sample_count != len(dataset):
-        raise ArgumentError(f"sampler: made for {sampler.sample_count} samples, the dataset has {len(dataset)}")
-
-
-def _describe(dataset: Any) -> dict[str, Any]:
-    return {
-        "class": type(dataset).__name__,
-        "length": len(dataset),
-        "fingerprint": getattr(dataset, "fingerprint", None),
-    }

@@ -18,29 +18,21 @@ the slow one. Nothing here decides what a batch holds: a slower or faster thread
 from __future__ import annotations
 
 import atexit
-import logging
 import os
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from dalikit.errors import LoaderTimeoutError, TransformError
+from dalikit.errors import TransformError
 from dalikit.fetch import EncodedBatch, PendingBatch, ThreadFetcher
+from dalikit.stream import BatchStream, FinishedBatch, Request, StreamEnd
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
 from dalikit.workers import JobCancelledError
 
-__all__ = ["BatchStream", "Engine", "Executor", "FinishedBatch", "Request", "StreamEnd"]
-
-_LOG = logging.getLogger("dalikit")
+__all__ = ["Engine", "Executor"]
 
 _EXECUTING = 2  # batches given to the executor: one being worked on, one waiting, so that it never runs dry
 _JOIN_SECONDS = 10.0  # how long `close` waits for threads that are stuck in storage, DALI or a user's function
@@ -74,119 +66,6 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Drops what is under way and ends all threads. May be called again."""
-
-
-class Request(NamedTuple):
-    """The samples of one batch, as the sampler gives them."""
-
-    indices: npt.NDArray[np.int64]
-    """int64 (B,)."""
-    positions: npt.NDArray[np.int64]
-    """int64 (B,)."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedBatch:
-    """What the user's thread takes."""
-
-    images: Any
-    targets: Any
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEnd:
-    """The last thing that a stream gives: how it ended."""
-
-    error: BaseException | None = None
-    stopped: bool = False
-    """It was told to stop before its end."""
-
-
-class BatchStream:
-    """The batches of one pass, in order, worked out ahead by a thread of their own. Made by `Engine.start`.
-
-    `stop` comes from finalisers and signal handlers too, in the middle of anything, so nothing here takes a lock:
-    queues are SimpleQueues, which are made for that, and the rest are flags.
-    """
-
-    def __init__(self, window: int) -> None:
-        self._finished: SimpleQueue[FinishedBatch | StreamEnd] = SimpleQueue()
-        self._tokens: SimpleQueue[None] = SimpleQueue()
-        for _ in range(window):
-            self._tokens.put(None)
-        self._stopped = False
-        self._work: _StreamWork | None = None
-        self._thread: threading.Thread | None = None
-
-    def take(self, timeout: float | None = None) -> FinishedBatch | StreamEnd:
-        """The next batch, or how the stream ended; not to be called after that.
-
-        Args:
-            timeout: seconds to wait at most; None: as long as it takes. A signal (Ctrl-C) interrupts the wait.
-
-        Raises:
-            LoaderTimeoutError: no batch came in time; the stream goes on.
-        """
-        try:
-            item = self._finished.get(timeout=timeout)
-        except Empty:
-            raise LoaderTimeoutError(
-                f"no batch came within timeout={timeout} s; is the storage slow, or a transform of the targets? "
-                "A longer timeout waits for it"
-            ) from None
-        if isinstance(item, FinishedBatch):
-            self._tokens.put(None)
-        return item
-
-    def stop(self) -> None:
-        """Tells the thread to end, and what it waits for to be dropped; does not wait."""
-        self._stopped = True
-        self._tokens.put(None)
-        if self._work is not None:
-            self._work.cancel()
-
-    @property
-    def ending(self) -> bool:
-        """Whether the thread was told to end, or has ended."""
-        return self._stopped or (self._thread is not None and not self._thread.is_alive())
-
-    def join(self, timeout: float) -> None:
-        """Waits for the thread's end, some seconds at most. Call `stop` first."""
-        thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return
-        thread.join(timeout)
-        if thread.is_alive():
-            _LOG.warning("a loader's thread is still busy and is left to itself")
-
-    def run_in_thread(self, work: Callable[[], None]) -> None:
-        """Starts the thread."""
-        self._thread = threading.Thread(target=work, name="dalikit-engine", daemon=True)
-        self._thread.start()
-
-    # What follows runs on the stream's own thread.
-
-    def attach(self, work: _StreamWork) -> None:
-        """Says what is to be cancelled when the stream is told to stop."""
-        self._work = work
-        if self._stopped:
-            work.cancel()
-
-    def stopped(self) -> bool:
-        """Whether the stream was told to end."""
-        return self._stopped
-
-    def acquire(self, *, block: bool) -> bool:
-        """Takes leave for one more batch under way."""
-        try:
-            self._tokens.get(block=block)
-        except Empty:
-            return False
-        return not self._stopped
-
-    def put(self, item: FinishedBatch | StreamEnd) -> None:
-        """Hands over to the user's thread."""
-        self._finished.put(item)
 
 
 class Engine:
@@ -280,7 +159,7 @@ class Engine:
         error: BaseException | None = None
         try:
             work = _StreamWork(self._take_executor(), self._fetcher, self._recipe, self._seed, self._collate_targets)
-            stream.attach(work)
+            stream.attach(work.cancel)
             work.run(stream, requests)
         except JobCancelledError:
             pass

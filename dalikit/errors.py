@@ -22,7 +22,7 @@ work as they do elsewhere. A message says what came, what is allowed and what to
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Self
 
 __all__ = [
     "ArgumentError",
@@ -105,11 +105,14 @@ class SampleError(DalikitError):
         place = str(self.place)
         return f"{self.reason} [{place}]" if place else self.reason
 
-    def locate(self, **known: Any) -> Self:
+    def locate(self, known: Place) -> Self:
         """Adds what a caller further up knows of the place; what is already known stays. Returns the error itself."""
-        missing = {name: value for name, value in known.items() if getattr(self.place, name) is None}
+        missing = {field.name: getattr(known, field.name) for field in fields(Place) if not self._knows(field.name)}
         self.place = replace(self.place, **missing)
         return self
+
+    def _knows(self, name: str) -> bool:
+        return getattr(self.place, name) is not None
 
 
 class ReadError(SampleError, OSError):

@@ -58,8 +58,8 @@ class LocalDataset(ABC):
         try:
             return read_local(location, Arena(chunk_size=1)).tobytes()
         except ReadError as error:
-            place = self._place(index, location, "read")
-            raise ReadError(error.reason, place) from error
+            error.locate(self._place(index, location, "read"))
+            raise
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """The image and the target of row `index`, decoded by Pillow, as DINOv2's datasets give them.

@@ -46,19 +46,15 @@ class EncodedBatch:
         return np.fromiter((header.width for header in self.headers), dtype=np.int64, count=len(self))
 
     def place(self, row: int, stage: str) -> Place:
-        """Where the sample in a row lies."""
-        return place_of(self.dataset, int(self.indices[row]), int(self.positions[row]), stage)
-
-
-def place_of(dataset: Any, index: int, position: int, stage: str) -> Place:
-    """Where a sample lies, as far as its dataset can say."""
-    location = dataset.get_location(index) if hasattr(dataset, "get_location") else None
-    return Place(
-        dataset=type(dataset).__name__,
-        index=index,
-        position=position,
-        key=dataset.get_key(index) if hasattr(dataset, "get_key") else None,
-        file=location.uri if location is not None else None,
-        offset=location.offset if location is not None and location.offset else None,
-        stage=stage,
-    )
+        """Where the sample in a row lies, as far as its dataset can say."""
+        dataset, index = self.dataset, int(self.indices[row])
+        location = dataset.get_location(index) if hasattr(dataset, "get_location") else None
+        return Place(
+            dataset=type(dataset).__name__,
+            index=index,
+            position=int(self.positions[row]),
+            key=dataset.get_key(index) if hasattr(dataset, "get_key") else None,
+            file=location.uri if location is not None else None,
+            offset=location.offset if location is not None and location.offset else None,
+            stage=stage,
+        )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dalikit.codec import Header, read_header
 from dalikit.errors import DecodeError, SampleError
-from dalikit.fetch.batch import EncodedBatch, place_of
+from dalikit.fetch.batch import EncodedBatch
 from dalikit.storage import Arena, ArenaPool, read_local
 from dalikit.workers import Job, WorkerPool
 
@@ -106,9 +106,7 @@ class ThreadFetcher:
             batch.targets[row] = dataset.get_target(index)
         except SampleError as error:
             stage = "header" if isinstance(error, DecodeError) else "read"
-            place = place_of(dataset, index, int(batch.positions[row]), stage)
-            known = {name: getattr(place, name) for name in place.__slots__}
-            error.locate(**known)
+            error.locate(batch.place(row, stage))
             raise
         except Exception as error:  # the dataset's own: its type stays, the place is added
             _add_place(error, batch, row, "read")

@@ -43,6 +43,7 @@ class Finisher:
     def __init__(self, output: Output, *, channels_last: bool) -> None:
         self._channels_last = channels_last
         self._floating = output.floating
+        self._rows: dict[int, tuple[Tensor, Tensor]] = {}  # by width: scale and shift along a row of (W, 3)
         self._scale = torch.tensor(output.scale or (1.0, 1.0, 1.0))
         self._shift = torch.tensor(output.shift or (0.0, 0.0, 0.0))
         if not channels_last:
@@ -71,7 +72,9 @@ class Finisher:
         height, width = image.shape[1:]
         levels = image.permute(1, 2, 0).reshape(height, width * 3)
         out = row.permute(1, 2, 0).view(height, width * 3)
-        scale, shift = self._scale.repeat(width), self._shift.repeat(width)
+        if width not in self._rows:
+            self._rows[width] = self._scale.repeat(width), self._shift.repeat(width)
+        scale, shift = self._rows[width]
         if row.dtype is torch.float32:
             out.copy_(levels).mul_(scale).add_(shift)
         else:

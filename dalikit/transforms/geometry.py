@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 _ATTEMPTS = 10  # torchvision's: how many boxes are tried before the central one is taken
-_INSIDE_FILL = None
 
 
 def _pair(size: tuple[int, int] | int) -> tuple[int, int]:
@@ -119,7 +118,7 @@ class RandomResizedCrop(Transform):
     def operations(self, column: int) -> tuple[Operation, ...]:
         """A crop inside the image, then a resize."""
         resize = ResizeOperation(column + 4, self.interpolation, self.antialias)
-        return Crop(column, _INSIDE_FILL), resize
+        return Crop(column, fill=None), resize
 
 
 @dataclass(frozen=True)
@@ -302,7 +301,7 @@ class RandomCrop(Transform):
     def operations(self, column: int) -> tuple[Operation, ...]:
         """A crop; one that may reach over the edge if there is padding."""
         padded = self.padding is not None or self.pad_if_needed
-        return (Crop(column, self.fill if padded else _INSIDE_FILL),)
+        return (Crop(column, self.fill if padded else None),)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-__all__ = ["collate_targets", "move_targets", "samples_of"]
+from dalikit.transforms.recipe import Recipe
+
+__all__ = ["as_tensors", "bundle_images", "collate_targets", "move_tensors", "parameters_of_samples", "samples_of"]
 
 
 def collate_targets(targets: list[Any]) -> Any:
@@ -17,14 +19,14 @@ def collate_targets(targets: list[Any]) -> Any:
     return default_collate(targets)
 
 
-def move_targets(targets: Any, device: torch.device) -> Any:
-    """The targets with their tensors on `device`.
+def move_tensors(value: Any, device: torch.device) -> Any:
+    """Targets, or whatever else holds CPU tensors, with its tensors on `device`.
 
     From pinned memory and in the order of the stream that is current, so nothing waits.
     """
     if device.type == "cpu":
-        return targets
-    return _map_tensors(targets, lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
+        return value
+    return _map_tensors(value, lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
 
 
 def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -39,7 +41,61 @@ def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def samples_of(images: Tensor | list[Tensor], targets: list[Any]) -> list[tuple[Tensor, Any]]:
-    """A batch as the list of samples that a `collate_fn` takes: (image, target) each, images not copied."""
-    rows = images if isinstance(images, list) else list(images.unbind(0))
-    return list(zip(rows, targets, strict=True))
+def as_tensors(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Arrays, or dicts of them, as tensors that share their memory."""
+    return {
+        name: as_tensors(part) if isinstance(part, dict) else torch.from_numpy(part)
+        for name, part in parameters.items()
+    }
+
+
+def parameters_of_samples(recipe: Recipe, parameters: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """What was drawn, sample by sample: {name: (...)}, or for each group {name: (n, ...)}."""
+    if recipe.single:
+        return [{name: values[row] for name, values in parameters.items()} for row in range(count)]
+    return [
+        {group: {name: values[:, row] for name, values in drawn.items()} for group, drawn in parameters.items()}
+        for row in range(count)
+    ]
+
+
+def bundle_images(recipe: Recipe, outputs: Sequence[Tensor | list[list[Tensor]]]) -> Any:
+    """An executor's outputs, one a group of views, as the images of a batch.
+
+    Returns:
+        Of a recipe with one view (B, 3, H, W), or a list of (3, H, W). Of several a dict: for each group
+        (n, B, 3, H, W), or n lists; an alias is the very same object as its group.
+    """
+    if recipe.single:
+        return outputs[0][0]
+    images: dict[str, Any] = {str(group.name): part for group, part in zip(recipe.groups, outputs, strict=True)}
+    images.update({alias: images[name] for alias, name in recipe.aliases})
+    images.update(dict(recipe.constants))
+    return images
+
+
+def samples_of(recipe: Recipe, images: Any, *parts: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """A batch as the list of samples that a `collate_fn` takes: (image, target) each, images not copied.
+
+    Args:
+        recipe: how the images were made.
+        images: of `bundle_images`.
+        parts: targets, and whatever else there is, B of each.
+    """
+    return list(zip(_images_of_samples(recipe, images, len(parts[0])), *parts, strict=True))
+
+
+def _images_of_samples(recipe: Recipe, images: Any, count: int) -> list[Any]:
+    """For each sample its image, or a dict with the list of each group's views, as DINOv2's augmentation gives it."""
+    if recipe.single:
+        return images if isinstance(images, list) else list(images.unbind(0))
+    rows = {
+        str(group.name): [view if isinstance(view, list) else view.unbind(0) for view in images[group.name]]
+        for group in recipe.groups
+    }
+    samples: list[Any] = []
+    for row in range(count):
+        sample: dict[str, Any] = {name: [view[row] for view in views] for name, views in rows.items()}
+        sample.update({alias: sample[name] for alias, name in recipe.aliases})
+        samples.append({**sample, **dict(recipe.constants)})
+    return samples

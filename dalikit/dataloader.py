@@ -24,10 +24,11 @@ from dalikit.arguments import (
     refuse_workers,
     transform_of,
 )
-from dalikit.collate import collate_targets, move_targets, samples_of
+from dalikit.collate import collate_targets
+from dalikit.delivery import Delivery
 from dalikit.engine import Engine, Executor
 from dalikit.errors import LoaderClosedError
-from dalikit.fetch import ThreadFetcher
+from dalikit.fetch import HostFunction, ThreadFetcher
 from dalikit.options import (
     MAX_EPOCH,
     LoaderOptions,
@@ -38,8 +39,9 @@ from dalikit.options import (
     make_options,
 )
 from dalikit.state import LoaderState, check_state
-from dalikit.stream import BatchStream, FinishedBatch, Request, StreamEnd
-from dalikit.transforms.recipe import Recipe, compile_recipe
+from dalikit.stream import BatchStream, Request, StreamEnd
+from dalikit.transforms.compiler import compile_recipe
+from dalikit.transforms.recipe import Recipe
 from samplers import FiniteSampler, Sampler, position
 
 __all__ = ["DataLoader"]
@@ -119,7 +121,7 @@ class DataLoader:
         self.timeout = check_timeout(timeout)
         self.options: LoaderOptions = make_options(options)
         self._recipe: Recipe = compile_recipe(transform_of(dataset, self.options.transform))
-
+        self._delivery = Delivery(self._recipe, self.options.torch_device, self.collate_fn)
         check_sampler(sampler, shuffle, self.dataset)
         # The ranks of a shared sampler must agree on the key, and would draw one each.
         shared_seed = sampler.seed if sampler is not None and sampler.step > 1 else None
@@ -298,6 +300,7 @@ class DataLoader:
             self.dataset,
             num_threads=min(_READING_THREADS, options.num_threads or 1),
             adjust_orientation=self._recipe.decode.adjust_orientation,
+            function=HostFunction(self._recipe.function, self.seed) if self._recipe.function is not None else None,
             max_idle_arenas=under_way,
         )
         engine = Engine(
@@ -306,6 +309,7 @@ class DataLoader:
             recipe=self._recipe,
             seed=self.seed,
             collate_targets=collate_targets if self.collate_fn is None else list,
+            report=self.options.return_parameters,
             window=under_way,
         )
         self._finalizer = weakref.finalize(self, engine.stop)  # only tells: it may run on any thread, at any moment
@@ -329,16 +333,6 @@ class DataLoader:
             if engine is None or not engine.usable:  # closed, or another process's
                 engine = self._engine = self._open()
             return engine.start(requests)
-
-    def _deliver(self, batch: FinishedBatch) -> Any:
-        """What the user gets of a finished batch."""
-        targets = move_targets(batch.targets, self.options.torch_device)
-        if self.collate_fn is None:
-            return batch.images, targets
-        try:
-            return self.collate_fn(samples_of(batch.images, targets))
-        except StopIteration as error:  # would end the user's loop without a word (PEP 479)
-            raise RuntimeError("collate_fn raised StopIteration") from error
 
     def _end_pass(self, cursor: _Cursor) -> None:
         """A pass is complete: the next one follows, unless another was entered meanwhile."""
@@ -379,7 +373,7 @@ class _BatchIterator(Iterator[Any]):
         if isinstance(item, StreamEnd):
             self.ended = True
             return self._end(item)
-        batch = self._loader._deliver(item)
+        batch = self._loader._delivery(item, self._loader.seed)
         self._cursor.taken += self._loader.batch_size
         return batch
 

@@ -23,13 +23,15 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from dalikit.collate import bundle_images
 from dalikit.errors import TransformError
 from dalikit.fetch import EncodedBatch, PendingBatch, ThreadFetcher
 from dalikit.stream import BatchStream, FinishedBatch, Request, StreamEnd
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
+from dalikit.transforms.report import report_parameters
 from dalikit.workers import JobCancelledError
 
 __all__ = ["Engine", "Executor"]
@@ -48,7 +50,7 @@ class Executor(Protocol):
         """Starts a batch; returns at once. The batch's bytes must stay until `result` has given its images."""
 
     def result(self) -> Any:
-        """Waits for the oldest batch: (B, 3, H, W), or a list of (3, H, W) where the sizes differ.
+        """Waits for the oldest batch: for each group of views (n, B, 3, H, W), or n lists of B (3, H, W).
 
         Raises:
             DecodeError: an image cannot be decoded. The executor is to be closed then.
@@ -79,6 +81,7 @@ class Engine:
         recipe: how parameters are drawn.
         seed: their key.
         collate_targets: a batch's targets, a list, into what the user gets; runs on the stream's thread.
+        report: whether finished batches tell what was drawn.
         window: how many batches may be under way, from their reading on to their being taken.
     """
 
@@ -90,13 +93,12 @@ class Engine:
         recipe: Recipe,
         seed: int,
         collate_targets: Callable[[list[Any]], Any],
+        report: bool = False,
         window: int,
     ) -> None:
-        self._fetcher = fetcher
         self._make_executor = make_executor
-        self._recipe = recipe
-        self._seed = seed
-        self._collate_targets = collate_targets
+        self._fetcher = fetcher
+        self._task = _Task(fetcher, recipe, seed, collate_targets, report)
         self._window = window
         self._idle: list[Executor] = []  # lists, here and below: one operation on them is atomic, and no lock is needed
         self._streams: list[BatchStream] = []
@@ -158,7 +160,7 @@ class Engine:
         work: _StreamWork | None = None
         error: BaseException | None = None
         try:
-            work = _StreamWork(self._take_executor(), self._fetcher, self._recipe, self._seed, self._collate_targets)
+            work = _StreamWork(self._take_executor(), self._task)
             stream.attach(work.cancel)
             work.run(stream, requests)
         except JobCancelledError:
@@ -204,24 +206,24 @@ class _ExitHook:
             engine.close()
 
 
+class _Task(NamedTuple):
+    """What all streams of an engine do."""
+
+    fetcher: ThreadFetcher
+    recipe: Recipe
+    seed: int
+    collate_targets: Callable[[list[Any]], Any]
+    report: bool
+
+
 class _StreamWork:
     """The loop of one stream's thread: always the step that is furthest along and can be taken."""
 
-    def __init__(
-        self,
-        executor: Executor,
-        fetcher: ThreadFetcher,
-        recipe: Recipe,
-        seed: int,
-        collate_targets: Callable[[list[Any]], Any],
-    ) -> None:
+    def __init__(self, executor: Executor, task: _Task) -> None:
         self.executor = executor
-        self._fetcher = fetcher
-        self._recipe = recipe
-        self._seed = seed
-        self._collate_targets = collate_targets
+        self._task = task
         self._reading: deque[PendingBatch] = deque()
-        self._executing: deque[EncodedBatch] = deque()
+        self._executing: deque[tuple[EncodedBatch, Parameters]] = deque()
 
     def run(self, stream: BatchStream, requests: Iterator[Request]) -> None:
         """Works until the requests end or the stream is told to stop."""
@@ -233,7 +235,7 @@ class _StreamWork:
                 if request is None:
                     exhausted = True
                     break
-                self._reading.append(self._fetcher.submit(*request))
+                self._reading.append(self._task.fetcher.submit(*request))
                 idle = False
             # `stop` sets its flag and then cancels what it finds: what was begun after that must not be waited for.
             if stream.stopped():
@@ -267,19 +269,24 @@ class _StreamWork:
         """Draws a batch's parameters and gives it to the executor."""
         sizes = Sizes(batch.heights(), batch.widths())
         try:
-            parameters = self._recipe.draw(self._seed, batch.positions, sizes)
+            parameters = self._task.recipe.draw(self._task.seed, batch.positions, sizes)
         except TransformRefusalError as error:
             raise TransformError(str(error), batch.place(error.row, "transform")) from None
         self.executor.submit(batch, parameters)
-        self._executing.append(batch)
+        self._executing.append((batch, parameters))
 
     def _collect(self) -> FinishedBatch:
         """Waits for the oldest batch at the executor."""
-        images = self.executor.result()
-        batch = self._executing.popleft()
-        targets = self._collate_targets(batch.targets)
-        self._fetcher.recycle(batch)
-        return FinishedBatch(images, targets)
+        task = self._task
+        images = bundle_images(task.recipe, self.executor.result())
+        batch, parameters = self._executing.popleft()
+        targets = task.collate_targets(batch.targets)
+        report = None
+        if task.report:
+            report = report_parameters(task.recipe, parameters, Sizes(batch.heights(), batch.widths()))
+        first_position = int(batch.positions[0])
+        task.fetcher.recycle(batch)
+        return FinishedBatch(images, targets, report, first_position)
 
     def cancel(self) -> None:
         """Ends what the thread waits for. From any thread, at any moment: no locks."""

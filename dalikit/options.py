@@ -44,6 +44,7 @@ class OptionArguments(TypedDict, total=False):
     prefetch_batches: int
     rank: int | None
     world_size: int | None
+    return_parameters: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,8 @@ class LoaderOptions:
     rank: int | None = None
     world_size: int | None = None
     """None: from torch.distributed, torchrun's environment, or 0 of 1."""
+    return_parameters: bool = False
+    """Batches have a third part: what was drawn for each sample and view (dalikit.transforms.report)."""
     torch_device: torch.device = field(init=False)
     """The resolved device."""
 
@@ -81,6 +84,7 @@ class LoaderOptions:
         if self.dtype not in _DTYPES:
             raise ArgumentError(f"dtype={self.dtype!r}: must be torch.float32, torch.float16 or torch.bfloat16")
         check_bool("channels_last", self.channels_last)
+        check_bool("return_parameters", self.return_parameters)
         if self.executor not in _EXECUTORS:
             raise ArgumentError(f"executor={self.executor!r}: must be one of {', '.join(map(repr, _EXECUTORS))}")
         threads = default_num_threads() if self.num_threads is None else self.num_threads

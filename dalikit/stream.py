@@ -34,6 +34,9 @@ class FinishedBatch:
 
     images: Any
     targets: Any
+    parameters: Any
+    """What was drawn, as numpy arrays; None unless it was asked for."""
+    first_position: int
 
 
 @dataclass(frozen=True, slots=True)

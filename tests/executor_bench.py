@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 import dalikit.transforms as T
+from dalikit.collate import bundle_images
 from dalikit.fetch import EncodedBatch, ThreadFetcher
 from dalikit.storage import Location
 from dalikit.transforms.base import Sizes
-from dalikit.transforms.recipe import Parameters, Recipe, compile_recipe
+from dalikit.transforms.compiler import compile_recipe
+from dalikit.transforms.recipe import Parameters, Recipe
 
 __all__ = ["Files", "MakeExecutor", "draw", "read_batch", "run"]
 
@@ -69,6 +71,6 @@ def run(
     executor = make(recipe, **options)
     try:
         executor.submit(batch, parameters)
-        return executor.result(), parameters
+        return bundle_images(recipe, executor.result()), parameters
     finally:
         executor.close()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import dalikit.transforms as T
 from dalikit.errors import DecodeError
-from dalikit.transforms.recipe import compile_recipe
+from dalikit.transforms.compiler import compile_recipe
 
 __all__ = ["ExecutorContract", "Tolerance"]
 
@@ -201,7 +201,8 @@ class ExecutorContract:
     @pytest.mark.parametrize("channels_last", [False, True])
     def test_images_of_several_sizes_come_as_a_list(self, channels_last: bool, photographs: list[Path]) -> None:
         images, parameters = run(self.make, None, photographs, channels_last=channels_last)
-        sizes = list(zip(parameters.sizes.heights.tolist(), parameters.sizes.widths.tolist(), strict=True))
+        ((after,),) = parameters.sizes
+        sizes = list(zip(after.heights.tolist(), after.widths.tolist(), strict=True))
         assert isinstance(images, list)
         assert len(set(sizes)) > 1
         assert [tuple(image.shape) for image in images] == [(3, *size) for size in sizes]
@@ -286,7 +287,7 @@ class ExecutorContract:
         for start, stop in parts:
             batch = read_batch(photographs[start:stop], range(start, stop))
             executor.submit(batch, draw(recipe, batch))
-        results = [executor.result() for _ in parts]
+        results = [executor.result()[0][0] for _ in parts]
         executor.close()
         for (start, stop), images in zip(parts, results, strict=True):
             assert torch.equal(images, expected[start:stop])
@@ -331,7 +332,7 @@ class ExecutorContract:
         executor.drain()
         batch = read_batch(photographs)
         executor.submit(batch, draw(recipe, batch))
-        images = executor.result()
+        ((images,),) = executor.result()
         executor.close()
         assert torch.equal(images, expected)
 
@@ -357,7 +358,7 @@ class ExecutorContract:
         for position in range(0, 120, 12):
             batch.positions = np.arange(position, position + 12)
             executor.submit(batch, draw(recipe, batch))
-            images = executor.result()
+            ((images,),) = executor.result()
             part = images[3] if position % 24 else images[2:5, :, ::2]  # a view keeps the memory as well
             kept.append((part, part.clone()))
             del images

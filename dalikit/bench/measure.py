@@ -12,7 +12,7 @@ from dalikit.bench.peers import Peer
 
 __all__ = ["Result", "measure", "table"]
 
-_SETTLE = 8  # batches taken before each turn is timed: those that were finished while others had theirs
+_SETTLE = 6  # batches taken before each turn is timed: those that were finished while others had theirs
 
 
 @dataclass(slots=True)
@@ -62,14 +62,15 @@ def _turn(peer: Peer, batches: Iterator[Any], seconds: float, on_batch: Callable
     while (elapsed := time.perf_counter() - start) < seconds:
         batch = next(batches)
         _wait_for(batch)
-        count += len(batch[0])
-        on_batch(peer, len(batch[0]))
+        images = len(batch[1])
+        count += images
+        on_batch(peer, images)
     return count / elapsed
 
 
 def _wait_for(batch: Any) -> None:
     """On a GPU the batch may still be in the making when it is handed over."""
-    images = batch[0]
+    images = next(iter(batch[0].values())) if isinstance(batch[0], dict) else batch[0]
     if getattr(images, "is_cuda", False):
         import torch
 

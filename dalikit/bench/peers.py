@@ -46,16 +46,23 @@ class Dalikit:
         root: an ImageFolder.
         batch_size: images a batch.
         num_threads: CPU threads.
-        size: side of the output, in pixels.
+        transform: what is done.
         executor: "auto", "dali" or "host".
         device: where batches come out.
     """
 
     def __init__(
-        self, root: str, *, batch_size: int, num_threads: int, size: int, executor: str = "auto", device: Any = None
+        self,
+        root: str,
+        *,
+        batch_size: int,
+        num_threads: int,
+        transform: T.Transform,
+        executor: str = "auto",
+        device: Any = None,
     ) -> None:
         self.loader = make_data_loader(
-            dataset=ImageFolder(root, transform=train_transform(size), progress=False),
+            dataset=ImageFolder(root, transform=transform, progress=False),
             batch_size=batch_size,
             num_workers=0,
             sampler_type=SamplerType.INFINITE,

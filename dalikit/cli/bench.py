@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
-from dalikit.bench import Dalikit, DaliReader, Peer, TorchPillow, measure, table
+import dalikit.transforms as T
+from dalikit.bench import Dalikit, DaliReader, Peer, TorchPillow, measure, table, train_transform
+from dalikit.bench.dino import GLOBAL_SCALE, LOCAL_CROPS, LOCAL_SCALE, TorchDino
 from dalikit.distributed import default_num_threads, resolve_device
 
 __all__ = ["run"]
@@ -16,18 +19,10 @@ _SIZE = 224
 
 def run(arguments: Any) -> int:
     """Measures and prints a table."""
-    root = str(arguments.data)
     device = resolve_device(arguments.device)
-    shared = {
-        "batch_size": arguments.batch_size,
-        "num_threads": arguments.threads or default_num_threads(),
-        "size": _SIZE,
-    }
-    # torch's first: its processes are forked before there are threads that a fork would cut off.
-    peers: list[Peer] = [TorchPillow(root, **shared)]
-    peers.append(DaliReader(root, **shared, device_id=device.index if device.type == "cuda" else None))
-    executors = ("dali",) if device.type == "cuda" else ("dali", "host")
-    peers += [Dalikit(root, **shared, executor=executor, device=device) for executor in executors]
+    threads = arguments.threads or default_num_threads()
+    make = _WORKLOADS[arguments.workload]
+    peers = make(str(arguments.data), {"batch_size": arguments.batch_size, "num_threads": threads}, device)
     try:
         with tqdm(desc="measuring", unit="image", unit_scale=True) as bar:
 
@@ -39,6 +34,36 @@ def run(arguments: Any) -> int:
     finally:
         for peer in peers:
             peer.close()
-    print(f"\nbatch {arguments.batch_size}, {shared['num_threads']} CPU threads, device {device}\n")
-    print(table(results, baseline=1))
+    print(f"\n{arguments.workload}: batch {arguments.batch_size}, {threads} CPU threads, device {device}\n")
+    print(table(results, baseline=next(place for place, peer in enumerate(peers) if not isinstance(peer, Dalikit))))
     return 0
+
+
+# Of the peers, torch's come first: their processes are forked before there are threads that a fork would cut off.
+
+
+def _train(root: str, shared: dict[str, int], device: torch.device) -> list[Peer]:
+    device_id = device.index if device.type == "cuda" else None
+    return [
+        TorchPillow(root, size=_SIZE, **shared),
+        DaliReader(root, size=_SIZE, device_id=device_id, **shared),
+        *_dalikits(root, train_transform(_SIZE), shared, device),
+    ]
+
+
+def _dino(root: str, shared: dict[str, int], device: torch.device) -> list[Peer]:
+    transform = T.DataAugmentationDINO(GLOBAL_SCALE, LOCAL_SCALE, LOCAL_CROPS)
+    try:
+        peers: list[Peer] = [TorchDino(root, **shared)]
+    except ImportError as error:
+        print(f"without torchvision, which is what DINOv2 uses ({error}); to measure it too: pip install torchvision")
+        peers = []
+    return [*peers, *_dalikits(root, transform, shared, device)]
+
+
+def _dalikits(root: str, transform: T.Transform, shared: dict[str, int], device: torch.device) -> list[Peer]:
+    executors = ("dali",) if device.type == "cuda" else ("dali", "host")
+    return [Dalikit(root, transform=transform, executor=executor, device=device, **shared) for executor in executors]
+
+
+_WORKLOADS = {"train": _train, "dino": _dino}

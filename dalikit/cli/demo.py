@@ -63,14 +63,10 @@ def _make_loader(root: Path, arguments: Any) -> DataLoader:
 
 def _race(root: Path, arguments: Any, loader: DataLoader) -> tuple[Result, Result]:
     """Both loaders on the same files, in turn."""
-    shared = {
-        "batch_size": arguments.batch_size,
-        "num_threads": loader.options.num_threads or 1,
-        "size": _SIZE,
-    }
+    shared = {"batch_size": arguments.batch_size, "num_threads": loader.options.num_threads or 1}
     # torch's first: its processes are forked before there are threads that a fork would cut off.
-    theirs = TorchPillow(str(root), **shared)
-    ours = Dalikit(str(root), **shared, device=arguments.device)
+    theirs = TorchPillow(str(root), size=_SIZE, **shared)
+    ours = Dalikit(str(root), transform=train_transform(_SIZE), device=arguments.device, **shared)
     try:
         with tqdm(desc="streaming", unit="image", unit_scale=True) as bar:
 

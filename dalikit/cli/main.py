@@ -55,7 +55,14 @@ def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
         help="images/s of dalikit and of what one would use otherwise, in interleaved rounds",
-        description="RandomResizedCrop 224 + flip + normalize on an ImageFolder, all loaders in turn.",
+        description="All loaders do the same work on an ImageFolder, in turn.",
+    )
+    bench.add_argument(
+        "--workload",
+        choices=("train", "dino"),
+        default="train",
+        help="train: RandomResizedCrop 224, flip, normalize; dino: DINOv2's 2 x 224 + 8 x 96 with all its colours; "
+        "default: %(default)s",
     )
     bench.add_argument("--data", type=Path, required=True, metavar="DIR", help="DIR/class/image.jpg")
     bench.add_argument("--seconds", type=_positive, default=3.0, help="of each turn; default: %(default)s")

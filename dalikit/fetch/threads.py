@@ -10,6 +10,7 @@ import numpy.typing as npt
 from dalikit.codec import Header, read_header
 from dalikit.errors import DecodeError, SampleError
 from dalikit.fetch.batch import EncodedBatch
+from dalikit.fetch.on_cpu import HostFunction
 from dalikit.storage import Arena, ArenaPool, read_local
 from dalikit.workers import Job, WorkerPool
 
@@ -65,13 +66,21 @@ class ThreadFetcher:
             `get_location(index)`; thread-safe.
         num_threads: how many threads read. They wait for storage most of the time.
         adjust_orientation: whether images will be decoded with their EXIF orientation.
+        function: a user's function that has the image before it is decoded; None: there is none.
         max_idle_arenas: how many arenas to keep for later batches.
     """
 
     def __init__(
-        self, dataset: Any, *, num_threads: int, adjust_orientation: bool = False, max_idle_arenas: int = 4
+        self,
+        dataset: Any,
+        *,
+        num_threads: int,
+        adjust_orientation: bool = False,
+        function: HostFunction | None = None,
+        max_idle_arenas: int = 4,
     ) -> None:
         self._dataset = dataset
+        self._function = function
         self._adjust_orientation = adjust_orientation
         self._arenas = ArenaPool(max_idle=max_idle_arenas) if _lies_in_files(dataset) else None
         self._pool = WorkerPool(num_threads, "dalikit-read")
@@ -98,18 +107,21 @@ class ThreadFetcher:
         return PendingBatch(batch, job)
 
     def _fetch(self, batch: EncodedBatch, row: int) -> None:
-        dataset, index = batch.dataset, int(batch.indices[row])
+        dataset, index, stage = batch.dataset, int(batch.indices[row]), "read"
         try:
             data = self._read(dataset, index, batch.arena)
+            if self._function is not None:
+                stage = "transform"
+                data = self._function(data, int(batch.positions[row]))
             batch.data[row] = data
             batch.headers[row] = read_header(data, adjust_orientation=self._adjust_orientation)
+            stage = "read"
             batch.targets[row] = dataset.get_target(index)
         except SampleError as error:
-            stage = "header" if isinstance(error, DecodeError) else "read"
-            error.locate(batch.place(row, stage))
+            error.locate(batch.place(row, "header" if isinstance(error, DecodeError) else "read"))
             raise
-        except Exception as error:  # the dataset's own: its type stays, the place is added
-            _add_place(error, batch, row, "read")
+        except Exception as error:  # the dataset's or the user's own: its type stays, the place is added
+            _add_place(error, batch, row, stage)
             raise
 
     @staticmethod

@@ -51,25 +51,31 @@ def build_pipeline(
     )
     with pipeline:
         on_gpu = device_id is not None
-        pipeline.set_outputs(define_graph(recipe, on_gpu=on_gpu, half=half, channels_last=channels_last))
+        pipeline.set_outputs(*define_graph(recipe, on_gpu=on_gpu, half=half, channels_last=channels_last))
     return pipeline
 
 
-def define_graph(recipe: Recipe, *, on_gpu: bool, half: bool, channels_last: bool) -> Any:
+def define_graph(recipe: Recipe, *, on_gpu: bool, half: bool, channels_last: bool) -> list[Any]:
     """Emits the graph into the pipeline whose `with` block is open.
 
     Apart from `build_pipeline`, because DALI wants a driver for a pipeline that has a GPU, but none for putting GPU
     operators into one that has none and serializing it: so wrong arguments show on any machine.
 
     Returns:
-        The DataNode of the images.
+        The DataNodes of all views' images, in order.
     """
     encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
     parameters = None
     if recipe.num_columns:
         parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
     graph = _Graph(recipe, parameters, on_gpu=on_gpu)
-    return graph.output(graph.transform(graph.decode(encoded)), half, channels_last)
+    image, done = graph.decode(encoded)
+    image = graph.apply(recipe.shared, image)
+    return [
+        graph.finish(view.operations[done:], view.output, image, half=half, channels_last=channels_last)
+        for group in recipe.groups
+        for view in group.views
+    ]
 
 
 class _Graph:
@@ -78,7 +84,6 @@ class _Graph:
     def __init__(self, recipe: Recipe, parameters: Any, *, on_gpu: bool) -> None:
         self._recipe = recipe
         self._parameters = parameters
-        self._operations: list[Operation] = list(recipe.operations)
         self._decoder = {
             "device": "mixed" if on_gpu else "cpu",
             "output_type": types.RGB,
@@ -87,35 +92,36 @@ class _Graph:
         if on_gpu:
             self._decoder["jpeg_fancy_upsampling"] = True  # as libjpeg does on the CPU: the same chroma
 
-    def decode(self, encoded: Any) -> Any:
-        """The decoded image, or the box of a leading crop alone."""
-        first = self._operations[0] if self._operations else None
-        if isinstance(first, Crop) and first.fill is None and not self._recipe.decode.adjust_orientation:
-            self._operations.pop(0)
-            return fn.decoders.image_slice(encoded, **self._box(first), **self._decoder)
-        return fn.decoders.image(encoded, **self._decoder)
+    def decode(self, encoded: Any) -> tuple[Any, int]:
+        """The decoded image, or the box of a leading crop alone; and how many operations that does."""
+        recipe = self._recipe
+        if recipe.single and not recipe.shared and not recipe.decode.adjust_orientation:
+            operations = recipe.groups[0].views[0].operations
+            first = operations[0] if operations else None
+            if isinstance(first, Crop) and first.fill is None:
+                return fn.decoders.image_slice(encoded, **self._box(first), **self._decoder), 1
+        return fn.decoders.image(encoded, **self._decoder), 0
 
-    def transform(self, image: Any) -> Any:
-        """All operations but a horizontal flip at the end, which `output` does in passing."""
-        self._mirror: Any = 0
-        if self._operations and isinstance(last := self._operations[-1], Flip) and last.horizontal:
-            self._operations.pop()
-            self._mirror = self._integers(last.column)
-        for operation in self._operations:
+    def apply(self, operations: tuple[Operation, ...], image: Any) -> Any:
+        """The image after some operations."""
+        for operation in operations:
             image = self._apply(operation, image)
         return image
 
-    def output(self, image: Any, half: bool, channels_last: bool) -> Any:
-        """The image in the output's type and layout."""
-        output = self._recipe.output
-        dtype = (types.FLOAT16 if half else types.FLOAT) if output.floating else types.UINT8
+    def finish(
+        self, operations: tuple[Operation, ...], output: Output, image: Any, *, half: bool, channels_last: bool
+    ) -> Any:
+        """A view in its type and layout. A horizontal flip at the end is done in passing."""
+        mirror: Any = 0
+        if operations and isinstance(last := operations[-1], Flip) and last.horizontal:
+            operations, mirror = operations[:-1], self._integers(last.column)
         mean, std = _mean_and_std(output)
         return fn.crop_mirror_normalize(
-            image,
-            mirror=self._mirror,
+            self.apply(operations, image),
+            mirror=mirror,
             mean=mean,
             std=std,
-            dtype=dtype,
+            dtype=(types.FLOAT16 if half else types.FLOAT) if output.floating else types.UINT8,
             output_layout="HWC" if channels_last else "CHW",
         )
 
@@ -128,7 +134,9 @@ class _Graph:
             side = "horizontal" if operation.horizontal else "vertical"
             neither = {"horizontal": 0, "vertical": 0}
             return fn.flip(image, **{**neither, side: self._integers(operation.column)})
-        return self._resize(operation, image)
+        if isinstance(operation, Resize):
+            return self._resize(operation, image)
+        raise NotImplementedError(operation)
 
     def _resize(self, operation: Resize, image: Any) -> Any:
         return fn.resize(

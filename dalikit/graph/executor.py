@@ -15,7 +15,8 @@ from dalikit.codec import CpuDecoder
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import EncodedBatch
 from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline
-from dalikit.transforms.recipe import Parameters, Recipe
+from dalikit.threads import use_one_thread
+from dalikit.transforms.recipe import Group, Parameters, Recipe
 
 __all__ = ["GraphExecutor"]
 
@@ -45,7 +46,7 @@ class GraphExecutor:
         channels_last: bool = False,
     ) -> None:
         self._recipe = recipe
-        self._dtype = dtype if recipe.output.floating else torch.uint8
+        self._dtype = dtype
         self._channels_last = channels_last
         self._under_way: deque[EncodedBatch] = deque()
         self._pipeline: Any = build_pipeline(
@@ -68,32 +69,48 @@ class GraphExecutor:
         self._pipeline.schedule_run()
         self._under_way.append(batch)
 
-    def result(self) -> Tensor | list[Tensor]:
+    def result(self) -> list[Tensor | list[list[Tensor]]]:
         """Waits for the oldest batch.
 
         On a GPU this waits until the batch is finished there, so its tensors may be used on any stream.
 
         Returns:
-            (B, 3, H, W), or a list of (3, H, W) where the sizes differ; DALI's memory, not copied.
+            For each group of views (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ. A group of
+            one view is DALI's memory; several are copied into one block.
 
         Raises:
             DecodeError: an image cannot be decoded.
         """
         batch = self._under_way.popleft()
         try:
-            (images,) = self._pipeline.outputs()
+            outputs = list(self._pipeline.outputs())
         except RuntimeError as error:
             raise _explain(error, batch, self._recipe) from error
-        shapes = images.shape()
-        if len(set(shapes)) == 1:
-            return self._to_torch(images.as_tensor())
-        return [self._to_torch(images[row]) for row in range(len(shapes))]
+        use_one_thread()  # for the copies: `num_threads` are busy already
+        groups = []
+        for group in self._recipe.groups:
+            groups.append(self._collect(group, outputs[: len(group.views)]))
+            del outputs[: len(group.views)]
+        return groups
 
-    def _to_torch(self, images: Any) -> Tensor:
+    def _collect(self, group: Group, views: list[Any]) -> Tensor | list[list[Tensor]]:
+        """The views of a group, from DALI's lists."""
+        if len({tuple(shape) for view in views for shape in view.shape()}) > 1:
+            return [[self._to_torch(view[row], group) for row in range(len(view))] for view in views]
+        tensors = [self._to_torch(view.as_tensor(), group) for view in views]
+        return tensors[0][None] if len(tensors) == 1 else self._stack(tensors)
+
+    def _stack(self, views: list[Tensor]) -> Tensor:
+        """(n, B, 3, H, W), in memory as `channels_last` says."""
+        if self._channels_last:
+            return torch.stack([view.movedim(-3, -1) for view in views]).movedim(-1, -3)
+        return torch.stack(views)
+
+    def _to_torch(self, images: Any, group: Group) -> Tensor:
         tensor = from_dlpack(images)
         if self._channels_last:
             tensor = tensor.movedim(-1, -3)
-        return tensor.to(self._dtype)  # a copy for bfloat16 alone
+        return tensor.to(self._dtype if group.floating else torch.uint8)  # a copy for bfloat16 alone
 
     def cancel(self) -> None:
         """Nothing: what DALI has begun it finishes, two batches at most."""

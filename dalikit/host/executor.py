@@ -2,6 +2,8 @@
 
 thread 1   decode region | resize | flip | normalize -> row 0     decode region | ... -> row 2
 thread 2   decode region | resize | flip | normalize -> row 1     decode region | ... -> row 3
+
+Of several views (multi-crop) each is finished before the next is begun; the image is decoded once.
 """
 
 from __future__ import annotations
@@ -16,15 +18,20 @@ from torch import Tensor
 from dalikit.codec import CpuDecoder, Region
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import EncodedBatch
-from dalikit.host import kernels
-from dalikit.host.finish import Finisher, Scratch
+from dalikit.host.finish import Finisher
 from dalikit.host.memory import OutputMemory
-from dalikit.host.threads import use_one_thread
-from dalikit.transforms.operations import Crop, Flip, Operation
-from dalikit.transforms.recipe import Parameters, Recipe
+from dalikit.host.operate import Values, apply_operations, crop_box
+from dalikit.host.pixels import Pixels, Scratch
+from dalikit.threads import use_one_thread
+from dalikit.transforms.base import Sizes
+from dalikit.transforms.operations import Crop, Operation
+from dalikit.transforms.recipe import Group, Parameters, Recipe
 from dalikit.workers import Job, WorkerPool
 
 __all__ = ["HostExecutor"]
+
+Images = Tensor | list[list[Tensor]]
+"""A group's views: (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ."""
 
 
 class _Context(NamedTuple):
@@ -42,7 +49,7 @@ class HostExecutor:
         num_threads: how many threads, each of which keeps one core busy.
         dtype: of floating outputs: float32, float16 or bfloat16.
         channels_last: memory order of the batch.
-        max_idle_outputs: how many output blocks to keep for later batches.
+        max_idle_outputs: how many batches' output blocks to keep for later batches.
     """
 
     name = "host"
@@ -57,11 +64,13 @@ class HostExecutor:
         max_idle_outputs: int = 4,
     ) -> None:
         self._recipe = recipe
-        self._dtype = dtype if recipe.output.floating else torch.uint8
+        self._dtype = dtype
         self._channels_last = channels_last
-        self._finish = Finisher(recipe.output, channels_last=channels_last)
-        self._memory = OutputMemory(max_idle_outputs)
-        self._under_way: deque[tuple[Job, Tensor | list[Tensor]]] = deque()
+        self._views = [view for group in recipe.groups for view in group.views]
+        self._finishers = [Finisher(view.output, channels_last=channels_last) for view in self._views]
+        self._memories = [OutputMemory(max_idle_outputs) for _ in recipe.groups]
+        self._region = _leading_crop(recipe)
+        self._under_way: deque[tuple[Job, list[Images]]] = deque()
         adjust_orientation = recipe.decode.adjust_orientation
 
         def make_context() -> _Context:
@@ -72,30 +81,33 @@ class HostExecutor:
 
     def submit(self, batch: EncodedBatch, parameters: Parameters) -> None:
         """Starts a batch. Returns at once."""
-        images = self._allocate(parameters)
-        rows = images if isinstance(images, list) else images.unbind(0)
+        outputs = [
+            self._allocate(group, sizes, memory)
+            for group, sizes, memory in zip(self._recipe.groups, parameters.sizes, self._memories, strict=True)
+        ]
+        # rows[view][sample]: where it goes
+        rows = [view for images in outputs for view in _rows_of(images)]
 
         def work(context: _Context, row: int) -> None:
-            image = self._decode_and_transform(context, batch, parameters, row)
-            self._finish(image, rows[row], context.scratch)
+            self._work(context, batch, parameters.matrix[row], row, [view[row] for view in rows])
 
         job = Job(len(batch), work)
-        self._under_way.append((job, images))
+        self._under_way.append((job, outputs))
         self._pool.submit(job)
 
-    def result(self) -> Tensor | list[Tensor]:
+    def result(self) -> list[Images]:
         """Waits for the oldest batch that was submitted.
 
         Returns:
-            (B, 3, H, W), or a list of (3, H, W) where the sizes differ.
+            For each group of views (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ.
 
         Raises:
             DecodeError: an image cannot be decoded.
         """
-        job, images = self._under_way[0]
+        job, outputs = self._under_way[0]
         job.wait()
         self._under_way.popleft()
-        return images
+        return outputs
 
     def cancel(self) -> None:
         """Ends a `result` that is being waited for, at once. From any thread, at any moment."""
@@ -117,59 +129,62 @@ class HostExecutor:
         self.drain()
         self._pool.close()
 
-    def _allocate(self, parameters: Parameters) -> Tensor | list[Tensor]:
-        sizes = parameters.sizes
-        shapes = list(zip(sizes.heights.tolist(), sizes.widths.tolist(), strict=True))
-        if len(set(shapes)) == 1:
-            return self._empty(len(shapes), *shapes[0])
-        return [self._empty(1, height, width)[0] for height, width in shapes]
+    def _allocate(self, group: Group, sizes: tuple[Sizes, ...], memory: OutputMemory) -> Images:
+        dtype = self._dtype if group.floating else torch.uint8
+        heights, widths = (np.stack([getattr(view, side) for view in sizes]) for side in ("heights", "widths"))
+        if (heights == heights.flat[0]).all() and (widths == widths.flat[0]).all():
+            return self._empty(memory, heights.shape, int(heights.flat[0]), int(widths.flat[0]), dtype)
+        return [
+            [self._empty(memory, (), height, width, dtype) for height, width in zip(*view, strict=True)]
+            for view in zip(heights.tolist(), widths.tolist(), strict=True)
+        ]
 
-    def _empty(self, count: int, height: int, width: int) -> Tensor:
+    def _empty(
+        self, memory: OutputMemory, counts: tuple[int, ...], height: int, width: int, dtype: torch.dtype
+    ) -> Tensor:
         if self._channels_last:
-            return self._memory.empty((count, height, width, 3), self._dtype).permute(0, 3, 1, 2)
-        return self._memory.empty((count, 3, height, width), self._dtype)
+            return memory.empty((*counts, height, width, 3), dtype).movedim(-1, -3)
+        return memory.empty((*counts, 3, height, width), dtype)
 
-    def _decode_and_transform(self, context: _Context, batch: EncodedBatch, parameters: Parameters, row: int) -> Tensor:
-        """One image, uint8 (3, H, W)."""
-        values = parameters.matrix[row]
+    # On the pool's threads
+
+    def _work(self, context: _Context, batch: EncodedBatch, values: Values, row: int, outputs: list[Tensor]) -> None:
+        """One sample: all its views."""
         header = batch.headers[row]
-        operations = self._recipe.operations
-        region = self._leading_region(values, header.height, header.width)
-        if region is not None:
-            operations = operations[1:]
-        decoded = context.decoder.decode(header.stream, region)
+        box = self._box_inside(values, header.height, header.width)
+        decoded = context.decoder.decode(header.stream, box)
         if decoded is None:
             raise DecodeError("the image cannot be decoded", batch.place(row, "decode"))
-        if region is None and decoded.shape != (header.height, header.width, 3):
+        if box is None and decoded.shape != (header.height, header.width, 3):
             raise InternalError(
                 f"decoded to {decoded.shape}, the header said {header.height}x{header.width} (height x width) "
                 f"[{batch.place(row, 'decode')}]"
             )
-        image = torch.from_numpy(decoded).permute(2, 0, 1)
-        for operation in operations:
-            image = _apply(operation, image, values)
-        return image
+        image = Pixels.of_levels(torch.from_numpy(decoded).permute(2, 0, 1))
+        image = apply_operations(self._recipe.shared, image, values, context.scratch)
+        for view, finish, output in zip(self._views, self._finishers, outputs, strict=True):
+            operations = view.operations if box is None else view.operations[1:]
+            finished = apply_operations(operations, image, values, context.scratch)
+            finish(finished, output, values, context.scratch)
 
-    def _leading_region(self, values: Any, height: int, width: int) -> Region | None:
+    def _box_inside(self, values: Values, height: int, width: int) -> Region | None:
         """The box that a leading crop takes, if only that need be decoded."""
-        operations = self._recipe.operations
-        if not operations or not isinstance(operations[0], Crop) or self._recipe.decode.adjust_orientation:
+        if self._region is None:
             return None
-        top, left, box_height, box_width = box = _box(operations[0], values)
+        top, left, box_height, box_width = box = crop_box(self._region, values)
         inside = top >= 0 and left >= 0 and top + box_height <= height and left + box_width <= width
         whole = (box_height, box_width) == (height, width)
         return box if inside and not whole else None
 
 
-def _box(operation: Crop, values: np.ndarray[Any, Any]) -> Region:
-    top, left, height, width = values[operation.column : operation.column + 4].astype(int).tolist()
-    return top, left, height, width
+def _leading_crop(recipe: Recipe) -> Crop | None:
+    """The crop with which a recipe of one view begins."""
+    if not recipe.single or recipe.shared or recipe.decode.adjust_orientation:
+        return None
+    operations: tuple[Operation, ...] = recipe.groups[0].views[0].operations
+    return operations[0] if operations and isinstance(operations[0], Crop) else None
 
 
-def _apply(operation: Operation, image: Tensor, values: np.ndarray[Any, Any]) -> Tensor:
-    if isinstance(operation, Crop):
-        return kernels.crop(image, _box(operation, values), operation.fill)
-    if isinstance(operation, Flip):
-        return kernels.flip(image, operation.horizontal) if values[operation.column] else image
-    height, width = int(values[operation.column]), int(values[operation.column + 1])
-    return kernels.resize(image, height, width, operation.interpolation, operation.antialias)
+def _rows_of(images: Images) -> list[Any]:
+    """The rows of each view."""
+    return images if isinstance(images, list) else [view.unbind(0) for view in images.unbind(0)]

@@ -9,7 +9,16 @@ A transform describes; the executor of the loader carries it out, on the GPU in 
 
 from dalikit.transforms.base import Transform
 from dalikit.transforms.compose import Compose
-from dalikit.transforms.conversion import Decode, Normalize, ToTensor
+from dalikit.transforms.conversion import (
+    ConvertImageDtype,
+    Decode,
+    Normalize,
+    PILToTensor,
+    ToDtype,
+    ToImage,
+    ToTensor,
+)
+from dalikit.transforms.erasing import RandomErasing
 from dalikit.transforms.geometry import (
     CenterCrop,
     RandomCrop,
@@ -19,18 +28,26 @@ from dalikit.transforms.geometry import (
     Resize,
 )
 from dalikit.transforms.operations import InterpolationMode
+from dalikit.transforms.views import MultiCrop, Views
 
 __all__ = [
     "CenterCrop",
     "Compose",
+    "ConvertImageDtype",
     "Decode",
     "InterpolationMode",
+    "MultiCrop",
     "Normalize",
+    "PILToTensor",
     "RandomCrop",
+    "RandomErasing",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "RandomVerticalFlip",
     "Resize",
+    "ToDtype",
+    "ToImage",
     "ToTensor",
     "Transform",
+    "Views",
 ]

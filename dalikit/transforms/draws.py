@@ -14,50 +14,103 @@ import numpy.typing as npt
 
 from dalikit.transforms.philox import philox4x32
 
-__all__ = ["Slot", "draw_words", "integers", "uniform"]
+__all__ = ["Draws", "Slot", "Words", "draw_slots", "integers", "uniform"]
 
 Words = npt.NDArray[np.uint32]
 
 _TWO_POW_MINUS_32 = 2.0**-32
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What one step draws for every sample: `num_blocks` blocks of four words under a purpose of its own."""
+    """What one step draws for every sample, under a purpose of its own."""
 
     purpose: int
     """16 bits: class number (low byte) and how many steps of that class come before (high byte)."""
     num_blocks: int
-    view: int = 0
-    """16 bits: which output image of the sample."""
+    """How many blocks of four words every sample needs; they are drawn together with those of the other slots."""
 
 
-def draw_words(seed: int, positions: npt.NDArray[np.int64], slots: tuple[Slot, ...]) -> list[Words]:
+class Draws:
+    """The random words of one step, a row a sample (and view): block `k` of a row is a pure function of what it is for.
+
+    Args:
+        seed: the loader's seed.
+        positions: uint64 (R,), global positions.
+        views: uint64 (R,), number of the output image.
+        purpose: of the step.
+        ready: uint32 (R, blocks, 4), the first blocks.
+    """
+
+    __slots__ = ("_positions", "_purpose", "_ready", "_seed", "_views")
+
+    def __init__(
+        self,
+        seed: int,
+        positions: npt.NDArray[np.uint64],
+        views: npt.NDArray[np.uint64],
+        purpose: int,
+        ready: Words | None = None,
+    ) -> None:
+        self._seed = seed
+        self._positions = positions
+        self._views = views
+        self._purpose = purpose
+        self._ready = np.empty((len(positions), 0, 4), dtype=np.uint32) if ready is None else ready
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self._positions)
+
+    def words(self, block: int = 0) -> Words:
+        """uint32 (R, 4): one block of every row."""
+        if block < self._ready.shape[1]:
+            return self._ready[:, block]
+        return self.blocks(block, block + 1)[:, 0]
+
+    def blocks(self, start: int, stop: int) -> Words:
+        """uint32 (R, stop - start, 4): several blocks of every row."""
+        if stop <= self._ready.shape[1]:
+            return self._ready[:, start:stop]
+        low = np.uint64(self._purpose << 16) | self._views
+        return _philox(self._seed, np.arange(start, stop, dtype=np.uint64), low[:, None], self._positions[:, None])
+
+    def of(self, rows: npt.NDArray[np.int64]) -> Draws:
+        """The same for some of the rows, in the order given."""
+        return Draws(self._seed, self._positions[rows], self._views[rows], self._purpose, self._ready[rows])
+
+
+def draw_slots(
+    seed: int, positions: npt.NDArray[np.int64], views: npt.NDArray[np.int64], slots: tuple[Slot, ...]
+) -> list[Draws]:
     """The random words of every slot, in one vectorised pass.
 
     Args:
         seed: the loader's seed, 0 <= seed < 2**64.
-        positions: int64 (B,), global positions.
+        positions: int64 (R,), global positions.
+        views: int64 (R,), number of the output image, 0 <= view < 2**16.
         slots: what is to be drawn.
-
-    Returns:
-        For each slot a uint32 array (B, num_blocks, 4).
     """
-    blocks = np.concatenate([np.arange(slot.num_blocks, dtype=np.uint64) for slot in slots] or [np.empty(0, np.uint64)])
+    rows, row_views = positions.astype(np.uint64), views.astype(np.uint64)
+    if not slots:
+        return []
+    # (1, all blocks of all slots)
+    blocks = np.concatenate([np.arange(slot.num_blocks, dtype=np.uint64) for slot in slots])[None]
     purposes = np.repeat(
-        np.array([slot.purpose << 16 | slot.view for slot in slots], dtype=np.uint64),
-        [slot.num_blocks for slot in slots],
-    )
-    position = positions.astype(np.uint64)[:, None]
-    counter = (
-        blocks[None, :],
-        purposes[None, :],
-        position & np.uint64(0xFFFFFFFF),
-        position >> np.uint64(32),
-    )
-    words = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
-    ends = np.cumsum([slot.num_blocks for slot in slots])
-    return np.split(words, ends[:-1], axis=1) if slots else []
+        np.array([slot.purpose << 16 for slot in slots], dtype=np.uint64), [slot.num_blocks for slot in slots]
+    )[None]
+    words = _philox(seed, blocks, purposes | row_views[:, None], rows[:, None])
+    stops = np.cumsum([slot.num_blocks for slot in slots]).tolist()
+    return [
+        Draws(seed, rows, row_views, slot.purpose, words[:, stop - slot.num_blocks : stop])
+        for slot, stop in zip(slots, stops, strict=True)
+    ]
+
+
+def _philox(seed: int, block: npt.ArrayLike, low: npt.ArrayLike, position: npt.NDArray[np.uint64]) -> Words:
+    return philox4x32((block, low, position & _LOW, position >> _HALF), (seed & 0xFFFFFFFF, seed >> 32))
 
 
 def uniform(words: Words, low: float = 0.0, high: float = 1.0) -> npt.NDArray[np.float64]:

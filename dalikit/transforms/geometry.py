@@ -25,7 +25,7 @@ from dalikit.transforms.arguments import (
     check_size,
 )
 from dalikit.transforms.base import Columns, Sizes, Transform, TransformRefusalError
-from dalikit.transforms.draws import Words, integers, uniform
+from dalikit.transforms.draws import Draws, Words, integers, uniform
 from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation
 from dalikit.transforms.operations import Resize as ResizeOperation
 
@@ -71,8 +71,8 @@ class RandomResizedCrop(Transform):
     antialias: Any = True
 
     purpose: ClassVar[int] = 1
-    num_blocks: ClassVar[int] = _ATTEMPTS
-    num_columns: ClassVar[int] = 6
+    num_blocks: ClassVar[int] = 1
+    _num_columns: ClassVar[int] = 6
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
@@ -83,28 +83,34 @@ class RandomResizedCrop(Transform):
         set_field(self, "interpolation", check_interpolation("interpolation", self.interpolation))
         set_field(self, "antialias", check_antialias(self.antialias))
 
-    def draw(self, words: Words, sizes: Sizes) -> tuple[Columns, Sizes]:
+    def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: top, left, height, width of the box, then height and width of the output."""
-        # words: (B, attempts, 4): area, aspect ratio, top, left
-        area = (sizes.heights * sizes.widths).astype(np.float64)[:, None]
-        target = area * uniform(words[:, :, 0], *self.scale)
-        aspect = np.exp(uniform(words[:, :, 1], math.log(self.ratio[0]), math.log(self.ratio[1])))
-        box_widths = np.rint(np.sqrt(target * aspect)).astype(np.int64)
-        box_heights = np.rint(np.sqrt(target / aspect)).astype(np.int64)
-        fits = (box_widths > 0) & (box_heights > 0)
-        fits &= (box_widths <= sizes.widths[:, None]) & (box_heights <= sizes.heights[:, None])
-        found = fits.any(axis=1)
-        rows, attempt = np.arange(len(sizes)), fits.argmax(axis=1)
-
-        central_heights, central_widths = self._central(sizes)
-        heights = np.where(found, box_heights[rows, attempt], central_heights)
-        widths = np.where(found, box_widths[rows, attempt], central_widths)
-        slack_heights, slack_widths = sizes.heights - heights, sizes.widths - widths
-        chosen = words[rows, attempt]  # (B, 4)
-        tops = np.where(found, integers(chosen[:, 2], slack_heights + 1), slack_heights // 2)
-        lefts = np.where(found, integers(chosen[:, 3], slack_widths + 1), slack_widths // 2)
+        heights, widths = self._central(sizes)
+        tops, lefts = (sizes.heights - heights) // 2, (sizes.widths - widths) // 2
+        left_over = np.arange(len(sizes))
+        for attempt in range(_ATTEMPTS):  # most rows are done after the first, so only the others draw again
+            words = (draws.of(left_over) if attempt else draws).words(attempt)  # (R', 4): area, ratio, top, left
+            inner = sizes.of(left_over)
+            box_heights, box_widths = self._box(words, inner)
+            fits = (box_widths > 0) & (box_heights > 0)
+            fits &= (box_widths <= inner.widths) & (box_heights <= inner.heights)
+            rows, words, inner = left_over[fits], words[fits], inner.of(np.flatnonzero(fits))
+            heights[rows], widths[rows] = box_heights[fits], box_widths[fits]
+            tops[rows] = integers(words[:, 2], inner.heights - heights[rows] + 1)
+            lefts[rows] = integers(words[:, 3], inner.widths - widths[rows] + 1)
+            left_over = left_over[~fits]
+            if not len(left_over):
+                break
         after = Sizes.full(len(sizes), *self.size)
         return (tops, lefts, heights, widths, after.heights, after.widths), after
+
+    def _box(self, words: Words, sizes: Sizes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Height and width of the box that an attempt draws; it may not fit."""
+        area = (sizes.heights * sizes.widths).astype(np.float64)
+        target = area * uniform(words[:, 0], *self.scale)
+        aspect = np.exp(uniform(words[:, 1], math.log(self.ratio[0]), math.log(self.ratio[1])))
+        widths = np.rint(np.sqrt(target * aspect)).astype(np.int64)
+        return np.rint(np.sqrt(target / aspect)).astype(np.int64), widths
 
     def _central(self, sizes: Sizes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Height and width of the box that is taken when no attempt fits."""
@@ -141,7 +147,7 @@ class Resize(Transform):
     max_size: Any = None
     antialias: Any = True
 
-    num_columns: ClassVar[int] = 2
+    _num_columns: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
@@ -159,9 +165,9 @@ class Resize(Transform):
             )
         set_field(self, "max_size", limit)
 
-    def draw(self, words: Words, sizes: Sizes) -> tuple[Columns, Sizes]:
+    def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: height and width of the output."""
-        del words
+        del draws
         if not isinstance(self.size, int):
             after = Sizes.full(len(sizes), *self.size)
             return (after.heights, after.widths), after
@@ -196,15 +202,15 @@ class CenterCrop(Transform):
 
     size: Any
 
-    num_columns: ClassVar[int] = 4
+    _num_columns: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
         object.__setattr__(self, "size", _pair(check_size("size", self.size)))
 
-    def draw(self, words: Words, sizes: Sizes) -> tuple[Columns, Sizes]:
+    def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: top, left (negative where the image is smaller), height, width."""
-        del words
+        del draws
         after = Sizes.full(len(sizes), *self.size)
         tops = self._start(sizes.heights, after.heights)
         lefts = self._start(sizes.widths, after.widths)
@@ -243,7 +249,7 @@ class RandomCrop(Transform):
 
     purpose: ClassVar[int] = 2
     num_blocks: ClassVar[int] = 1
-    num_columns: ClassVar[int] = 4
+    _num_columns: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
@@ -270,7 +276,7 @@ class RandomCrop(Transform):
         left, top, right, bottom = (parts * 4)[:4]
         return left, top, right, bottom
 
-    def draw(self, words: Words, sizes: Sizes) -> tuple[Columns, Sizes]:
+    def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: top, left (negative inside the added border), height, width."""
         height, width = self.size
         left, top, right, bottom = self.padding or (0, 0, 0, 0)
@@ -284,8 +290,8 @@ class RandomCrop(Transform):
                 f"RandomCrop(size={self.size}): the image is {canvas_heights[row]}x{canvas_widths[row]} "
                 "(height x width) with its padding; resize it first, or give pad_if_needed=True",
             )
-        tops = integers(words[:, 0, 0], canvas_heights - height + 1) - before_top
-        lefts = integers(words[:, 0, 1], canvas_widths - width + 1) - before_left
+        tops = integers(draws.words()[:, 0], canvas_heights - height + 1) - before_top
+        lefts = integers(draws.words()[:, 1], canvas_widths - width + 1) - before_left
         after = Sizes.full(len(sizes), height, width)
         return (tops, lefts, after.heights, after.widths), after
 
@@ -309,16 +315,16 @@ class _RandomFlip(Transform):
     p: Any = 0.5
 
     num_blocks: ClassVar[int] = 1
-    num_columns: ClassVar[int] = 1
+    _num_columns: ClassVar[int] = 1
     horizontal: ClassVar[bool]
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
         object.__setattr__(self, "p", check_probability("p", self.p))
 
-    def draw(self, words: Words, sizes: Sizes) -> tuple[Columns, Sizes]:
+    def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: 1 where the image is mirrored."""
-        return ((uniform(words[:, 0, 0]) < self.p).astype(np.int64),), sizes
+        return ((uniform(draws.words()[:, 0]) < self.p).astype(np.int64),), sizes
 
     def operations(self, column: int) -> tuple[Operation, ...]:
         """A flip."""

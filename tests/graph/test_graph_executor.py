@@ -11,7 +11,7 @@ from nvidia.dali.pipeline import Pipeline
 
 import dalikit.transforms as T
 from dalikit.graph import GraphExecutor, build
-from dalikit.transforms.recipe import compile_recipe
+from dalikit.transforms.compiler import compile_recipe
 
 
 class TestGraphExecutorOnTheCpu(ExecutorContract):
@@ -97,7 +97,7 @@ def test_the_gpus_graph_serializes_without_a_gpu(transform: Any, half: bool) -> 
     for on_gpu in (False, True):
         pipeline = Pipeline(batch_size=4, num_threads=2, device_id=None)
         with pipeline:
-            pipeline.set_outputs(build.define_graph(recipe, on_gpu=on_gpu, half=half, channels_last=half))
+            pipeline.set_outputs(*build.define_graph(recipe, on_gpu=on_gpu, half=half, channels_last=half))
         graphs.append(pipeline.serialize())
     # protobuf's strings begin with their length; a bare "gpu" stands in the names of the functions that are recorded
     assert [device for device in (b"\x05mixed", b"\x03gpu") if device in graphs[0]] == []

@@ -15,8 +15,8 @@ from pillow_reference import open_rgb, to_tensor
 import dalikit.transforms as T
 from dalikit.codec import CpuDecoder
 from dalikit.host import HostExecutor
-from dalikit.host.threads import use_one_thread
-from dalikit.transforms.recipe import compile_recipe
+from dalikit.threads import use_one_thread
+from dalikit.transforms.compiler import compile_recipe
 from dalikit.workers import Job, WorkerPool
 
 
@@ -112,7 +112,7 @@ def test_the_memory_of_a_dropped_batch_is_used_again(photographs: list[Path]) ->
     places = []
     for _ in range(6):
         executor.submit(batch, draw(recipe, batch))
-        places.append(executor.result().data_ptr())
+        places.append(executor.result()[0].data_ptr())
     executor.close()
     assert len(set(places)) <= 2  # a thread may still hold the job that was finished last
 

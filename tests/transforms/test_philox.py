@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,9 +11,9 @@ from hypothesis import strategies as st
 
 import dalikit.transforms as T
 from dalikit.transforms.base import Sizes
-from dalikit.transforms.draws import Slot, draw_words, integers, uniform
+from dalikit.transforms.compiler import compile_recipe
+from dalikit.transforms.draws import Draws, Slot, Words, draw_slots, integers, uniform
 from dalikit.transforms.philox import philox4x32
-from dalikit.transforms.recipe import compile_recipe
 
 word32 = st.integers(0, 2**32 - 1)
 position63 = st.integers(0, 2**63 - 1)
@@ -62,11 +64,17 @@ def test_counters_broadcast() -> None:
         assert tuple(words[row, column].tolist()) == scalar_philox((column, 7, row, 9), (1, 2))
 
 
+def draw_words(seed: int, positions: np.ndarray[Any, Any], slots: tuple[Slot, ...], view: int = 0) -> list[Words]:
+    """All words of every slot."""
+    drawn = draw_slots(seed, positions, np.full(len(positions), view), slots)
+    return [draws.blocks(0, slot.num_blocks) for draws, slot in zip(drawn, slots, strict=True)]
+
+
 @given(st.integers(0, 2**64 - 1), position63, st.integers(0, ONES >> 16), st.integers(1, 4), st.integers(0, 65535))
 def test_words_of_a_sample_are_philox_of_seed_position_and_slot(
     seed: int, position: int, purpose: int, num_blocks: int, view: int
 ) -> None:
-    (words,) = draw_words(seed, np.array([position]), (Slot(purpose, num_blocks, view),))
+    (words,) = draw_words(seed, np.array([position]), (Slot(purpose, num_blocks),), view)
     key, place = (seed & ONES, seed >> 32), (position & ONES, position >> 32)
     expected = [scalar_philox((block, purpose << 16 | view, *place), key) for block in range(num_blocks)]
     assert words.shape == (1, num_blocks, 4)
@@ -83,11 +91,11 @@ def test_order_and_neighbours_do_not_matter(positions: list[int], random: object
         np.testing.assert_array_equal(all_words[order], some_words)
 
 
-@pytest.mark.parametrize("other", [(1, 4, Slot(3, 1)), (0, 5, Slot(3, 1)), (0, 4, Slot(4, 1)), (0, 4, Slot(3, 1, 1))])
-def test_seed_position_purpose_and_view_each_change_the_words(other: tuple[int, int, Slot]) -> None:
-    seed, position, slot = other
+@pytest.mark.parametrize("other", [(1, 4, 3, 0), (0, 5, 3, 0), (0, 4, 4, 0), (0, 4, 3, 1)])
+def test_seed_position_purpose_and_view_each_change_the_words(other: tuple[int, int, int, int]) -> None:
+    seed, position, purpose, view = other
     first = draw_words(0, np.array([4]), (Slot(3, 1),))[0]
-    second = draw_words(seed, np.array([position]), (slot,))[0]
+    second = draw_words(seed, np.array([position]), (Slot(purpose, 1),), view)[0]
     assert (first != second).all()
 
 
@@ -99,6 +107,27 @@ def test_positions_beyond_32_bits_matter() -> None:
 def test_seeds_beyond_32_bits_matter() -> None:
     seeds = (3, 3 + 2**32, 3 + 2**63)
     assert len({tuple(draw_words(seed, np.array([0]), (Slot(1, 1),))[0].ravel().tolist()) for seed in seeds}) == 3
+
+
+@given(st.integers(0, 2**64 - 1), st.lists(position63, min_size=1, max_size=9), st.integers(0, 3), st.integers(0, 6))
+def test_further_blocks_and_some_of_the_rows_are_the_same_words(
+    seed: int, positions: list[int], ready: int, block: int
+) -> None:
+    """What is drawn at first, with the other slots, and what is drawn later cannot be told apart."""
+    places, views = np.array(positions), np.arange(len(positions))
+    (whole,) = draw_slots(seed, places, views, (Slot(5, 8),))
+    (lazy,) = draw_slots(seed, places, views, (Slot(5, ready),))
+    rows = np.arange(len(positions))[::-2]
+    np.testing.assert_array_equal(lazy.words(block), whole.words(block))
+    np.testing.assert_array_equal(lazy.of(rows).words(block), whole.words(block)[rows])
+    np.testing.assert_array_equal(lazy.blocks(1, 8), whole.blocks(1, 8))
+    assert (len(lazy), len(lazy.of(rows))) == (len(positions), len(rows))
+
+
+def test_a_step_without_a_slot_can_draw_too() -> None:
+    positions = np.array([3, 9], dtype=np.uint64)
+    (slot,) = draw_slots(7, np.array([3, 9]), np.array([0, 2]), (Slot(4, 1),))
+    np.testing.assert_array_equal(Draws(7, positions, np.array([0, 2], dtype=np.uint64), 4).words(), slot.words())
 
 
 def test_no_slots_draw_nothing() -> None:

@@ -12,16 +12,23 @@ from hypothesis import strategies as st
 
 import dalikit.transforms as T
 from dalikit.transforms.base import Sizes, TransformRefusalError
-from dalikit.transforms.recipe import compile_recipe
+from dalikit.transforms.compiler import compile_recipe
+from dalikit.transforms.draws import Draws
 
 side = st.integers(1, 3000)
 image_sizes = st.lists(st.tuples(side, side), min_size=1, max_size=6)
 seeds = st.integers(0, 2**64 - 1)
+ATTEMPTS = 10  # boxes that RandomResizedCrop tries
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 def random_words(seed: int, count: int, num_blocks: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).integers(0, 2**32, (count, num_blocks, 4), dtype=np.uint32)
+
+
+def draws_of(words: np.ndarray[Any, Any]) -> Draws:
+    nothing = np.zeros(len(words), dtype=np.uint64)
+    return Draws(0, nothing, nothing, 0, words)
 
 
 def as_sizes(pairs: list[tuple[int, int]]) -> Sizes:
@@ -31,7 +38,7 @@ def as_sizes(pairs: list[tuple[int, int]]) -> Sizes:
 
 def drawn(transform: T.Transform, words: np.ndarray[Any, Any], pairs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
     """One tuple of parameters an image; that `sizes` agrees with them is checked in passing."""
-    columns, after = transform.draw(words, as_sizes(pairs))
+    columns, after = transform.draw(draws_of(words), as_sizes(pairs))
     rows = [tuple(row) for row in np.stack(columns, axis=1).tolist()]
     assert [row[-2:] for row in rows] == list(zip(after.heights.tolist(), after.widths.tolist(), strict=True))
     return rows
@@ -112,7 +119,7 @@ def test_random_resized_crop_takes_torchvisions_box(
     pairs: list[tuple[int, int]], seed: int, scale: Any, ratio: Any
 ) -> None:
     transform = T.RandomResizedCrop((30, 40), scale=scale, ratio=ratio)
-    words = random_words(seed, len(pairs), transform.num_blocks)
+    words = random_words(seed, len(pairs), ATTEMPTS)
     rows = drawn(transform, words, pairs)
     for row, image_words, (height, width) in zip(rows, words.tolist(), pairs, strict=True):
         assert row == (*resized_crop_box(transform, image_words, height, width), 30, 40)
@@ -134,7 +141,7 @@ def test_random_resized_crop_takes_torchvisions_box(
 def test_random_resized_crop_falls_back_to_the_central_box(height: int, width: int, box: Box) -> None:
     """The whole area at a usual ratio never fits into a strip: all ten attempts fail."""
     transform = T.RandomResizedCrop(8, scale=(1.0, 1.0))
-    words = random_words(0, 1, transform.num_blocks)
+    words = random_words(0, 1, ATTEMPTS)
     assert drawn(transform, words, [(height, width)]) == [(*box, 8, 8)]
     assert resized_crop_box(transform, words[0].tolist(), height, width) == box
 
@@ -156,7 +163,7 @@ def test_random_resized_crop_never_takes_an_empty_box() -> None:
     """In an image of a few pixels most attempts round to nothing."""
     pairs = [(height, width) for height in range(1, 6) for width in range(1, 6)] * 20
     transform = T.RandomResizedCrop(4)
-    words = random_words(0, len(pairs), transform.num_blocks)
+    words = random_words(0, len(pairs), ATTEMPTS)
     expected = [
         resized_crop_box(transform, *row) for row in zip(words.tolist(), *zip(*pairs, strict=True), strict=True)
     ]
@@ -206,7 +213,7 @@ def test_random_crop_takes_torchvisions_box(
 
 def test_random_crop_names_the_image_that_is_too_small() -> None:
     with pytest.raises(TransformRefusalError, match=r"RandomCrop\(size=\(64, 32\)\): the image is 50x60 ") as caught:
-        T.RandomCrop((64, 32), padding=(5, 0)).draw(random_words(0, 2, 1), as_sizes([(64, 22), (50, 50)]))
+        T.RandomCrop((64, 32), padding=(5, 0)).draw(draws_of(random_words(0, 2, 1)), as_sizes([(64, 22), (50, 50)]))
     assert caught.value.row == 1
 
 
@@ -220,7 +227,7 @@ def test_random_crop_reaches_every_place_and_no_other() -> None:
 def test_flips_follow_their_probability(seed: int, probability: float) -> None:
     for flip in (T.RandomHorizontalFlip(probability), T.RandomVerticalFlip(probability)):
         words = random_words(seed, 2000, 1)
-        (column,), _ = flip.draw(words, Sizes.full(2000, 3, 4))
+        (column,), _ = flip.draw(draws_of(words), Sizes.full(2000, 3, 4))
         assert column.tolist() == [int(fraction(word) < probability) for word in words[:, 0, 0].tolist()]
         assert abs(column.mean() - probability) < 0.06
 
@@ -237,8 +244,9 @@ def test_sizes_are_handed_from_step_to_step() -> None:
     recipe = compile_recipe(T.Compose([T.Resize(50), T.CenterCrop((60, 40))]))
     parameters = recipe.draw(0, np.arange(2), as_sizes([(100, 200), (400, 100)]))
     assert parameters.matrix.tolist() == [[50, 100, -5, 30, 60, 40], [200, 50, 70, 5, 60, 40]]
-    assert len(parameters.sizes) == 2
-    assert parameters.sizes.heights.tolist() == [60, 60]
+    ((sizes,),) = parameters.sizes
+    assert len(sizes) == 2
+    assert sizes.heights.tolist() == [60, 60]
 
 
 @given(image_sizes, st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 100))

@@ -1,0 +1,108 @@
+"""Global generators around users' callables: seeded by position, and put back."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from dalikit.callables import seeded_generators
+
+Numbers = tuple[float, float, float]
+
+
+def draw() -> Numbers:
+    """One number from each of the three global generators."""
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def drawn_at(seed: int, position: int, purpose: int = 28) -> Numbers:
+    """What is drawn under a key."""
+    with seeded_generators(seed, position, purpose):
+        return draw()
+
+
+def test_the_same_key_draws_the_same() -> None:
+    """Whatever was drawn before."""
+    first = drawn_at(1, 2)
+    draw()
+    assert drawn_at(1, 2) == first
+
+
+@pytest.mark.parametrize("key", [(1, 3), (2, 2), (2, 1), (1, 2, 27)], ids=["position", "seed", "swapped", "purpose"])
+def test_another_key_draws_something_else(key: tuple[int, ...]) -> None:
+    """From every generator; (seed 2, position 1) has nothing of (1, 2)."""
+    for one, other in zip(drawn_at(1, 2), drawn_at(*key), strict=True):
+        assert one != other
+
+
+def test_the_largest_numbers_are_seeds_too() -> None:
+    """Seed and position have 64 bits."""
+    assert drawn_at(2**64 - 1, 2**64 - 1) == drawn_at(2**64 - 1, 2**64 - 1)
+
+
+def test_positions_draw_evenly() -> None:
+    """Over neighbouring positions the first numbers are spread from 0 to 1, and those of the generators unrelated."""
+    numbers = np.array([drawn_at(0, position) for position in range(1000)])
+    for column in numbers.T:
+        assert np.histogram(column, bins=4, range=(0, 1))[0] == pytest.approx([250] * 4, abs=60)
+    assert np.abs(np.corrcoef(numbers.T) - np.eye(3)).max() < 0.12
+
+
+def test_the_callers_states_come_back() -> None:
+    """All three go on as if nothing had been."""
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    random.gauss(0, 1)  # keeps a second number for the next call; so does numpy's
+    np.random.randn()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    drawn_at(1, 2)
+    assert random.getstate() == states[0]
+    for now, before in zip(np.random.get_state(), states[1], strict=True):
+        assert np.array_equal(now, before)
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_the_callers_states_come_back_after_an_exception() -> None:
+    """And the exception goes on."""
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    expected = draw()
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    with pytest.raises(KeyError, match="the caller's"), seeded_generators(1, 2):
+        _draw_and_fail()
+    assert draw() == expected
+
+
+def _draw_and_fail() -> None:
+    draw()
+    raise KeyError("the caller's")
+
+
+def test_it_may_be_nested() -> None:
+    """The outer one goes on where it was."""
+    with seeded_generators(1, 2):
+        draw()
+        second = draw()
+    with seeded_generators(1, 2):
+        draw()
+        drawn_at(3, 4)
+        assert draw() == second
+
+
+def test_numpy_is_not_imported_for_it() -> None:
+    """numpy.random takes its time to load; who has not loaded it draws nothing from it."""
+    script = (
+        "import sys; from dalikit.callables import seeded_generators\n"
+        "with seeded_generators(1, 2): pass\n"
+        "assert 'numpy.random' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

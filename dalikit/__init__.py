@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DataLoader",
+    "MaskingGenerator",
+    "SampleList",
     "SamplerType",
+    "collate_data_and_cast",
     "errors",
     "make_data_loader",
     "make_dataset",
@@ -23,7 +26,10 @@ __all__ = [
 
 _HOMES = {
     "DataLoader": "dalikit.dataloader",
+    "MaskingGenerator": "dalikit.masking",
+    "SampleList": "dalikit.samples",
     "SamplerType": "dalikit.loaders",
+    "collate_data_and_cast": "dalikit.dino",
     "make_data_loader": "dalikit.loaders",
     "make_dataset": "dalikit.loaders",
     "register_dataset": "dalikit.datasets",
@@ -34,7 +40,10 @@ if TYPE_CHECKING:
     from dalikit import errors, transforms
     from dalikit.dataloader import DataLoader
     from dalikit.datasets import register_dataset
+    from dalikit.dino import collate_data_and_cast
     from dalikit.loaders import SamplerType, make_data_loader, make_dataset
+    from dalikit.masking import MaskingGenerator
+    from dalikit.samples import SampleList
 
 
 def __getattr__(name: str) -> Any:

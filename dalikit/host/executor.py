@@ -160,12 +160,16 @@ class HostExecutor:
                 f"decoded to {decoded.shape}, the header said {header.height}x{header.width} (height x width) "
                 f"[{batch.place(row, 'decode')}]"
             )
-        image = Pixels.of_levels(torch.from_numpy(decoded).permute(2, 0, 1))
-        image = apply_operations(self._recipe.shared, image, values, context.scratch)
+        scratch = context.scratch
+        image = Pixels(torch.from_numpy(decoded).permute(2, 0, 1))
+        apply_operations(self._recipe.shared, image, values, scratch)
         for view, finish, output in zip(self._views, self._finishers, outputs, strict=True):
-            operations = view.operations if box is None else view.operations[1:]
-            finished = apply_operations(operations, image, values, context.scratch)
-            finish(finished, output, values, context.scratch)
+            pixels = image.copy(scratch)
+            apply_operations(view.operations if box is None else view.operations[1:], pixels, values, scratch)
+            finish(pixels, output, values, scratch)
+            if not image.in_planes:
+                scratch.reset()  # so that the next view works in the same memory, which is in cache
+        scratch.reset()
 
     def _box_inside(self, values: Values, height: int, width: int) -> Region | None:
         """The box that a leading crop takes, if only that need be decoded."""

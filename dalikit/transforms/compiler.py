@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from dalikit.errors import ArgumentError
 from dalikit.transforms.base import Transform
 from dalikit.transforms.compose import flatten
 from dalikit.transforms.containers import RandomChoice
-from dalikit.transforms.conversion import Conversion, Decode, Normalize
+from dalikit.transforms.conversion import Conversion, ConvertImageDtype, Decode, Normalize
 from dalikit.transforms.erasing import RandomErasing
 from dalikit.transforms.layout import Family, lay_out
 from dalikit.transforms.mixing import BatchTransform, Mixing, check_mixing
@@ -73,6 +73,11 @@ def _as_transform(transform: Any) -> Transform | None:
         stacklevel=4,
     )
     return OnCPU(transform)
+
+
+def _mixes(step: Transform) -> TypeGuard[RandomChoice]:
+    """Whether it is a choice of MixUps and CutMixes."""
+    return isinstance(step, RandomChoice) and isinstance(step.transforms[0], BatchTransform)
 
 
 class _Split(NamedTuple):
@@ -163,7 +168,7 @@ def _take_mixing(steps: tuple[Transform, ...]) -> tuple[tuple[Transform, ...], M
     last = steps[-1]
     if isinstance(last, BatchTransform):
         return steps[:-1], last
-    if isinstance(last, RandomChoice) and isinstance(last.transforms[0], BatchTransform):
+    if _mixes(last):
         return steps[:-1], tuple(zip(last.transforms, last.p or [1.0] * len(last.transforms), strict=True))
     return steps, None
 
@@ -188,11 +193,13 @@ def _split(steps: tuple[Transform, ...]) -> _Split:
             raise ArgumentError("Decode: must be the first step of the transform")
         if isinstance(step, OnCPU):
             raise ArgumentError(f"{step!r}: must be the first step of the transform; what is before it, do in it")
-        if isinstance(step, BatchTransform):
+        if isinstance(step, BatchTransform) or _mixes(step):
             raise ArgumentError(f"{step!r}: must be the last step of the transform; it works on finished batches")
         if isinstance(step, MultiCrop):
             raise ArgumentError("MultiCrop: must not stand inside a view or another transform")
         if isinstance(step, Conversion) and not step.changes_values:
+            if tail and isinstance(step, ConvertImageDtype):
+                raise ArgumentError(f"{step!r}: must come before {type(tail[0]).__name__}: what is floating stays it")
             continue
         if isinstance(step, Conversion | RandomErasing):
             tail.append(step)

@@ -16,6 +16,7 @@ from dalikit.transforms.base import Columns, Sizes, Transform
 from dalikit.transforms.compose import Compose, check_transforms, flatten
 from dalikit.transforms.conversion import Conversion
 from dalikit.transforms.draws import Draws, integers, uniform
+from dalikit.transforms.mixing import BatchTransform
 
 __all__ = ["RandomApply", "RandomChoice", "RandomOrder"]
 
@@ -78,7 +79,8 @@ class RandomChoice(_Container):
     """Applies one of several transforms.
 
     Args:
-        transforms: dalikit transforms that work on images, at least one; a Compose among them is one choice.
+        transforms: dalikit transforms that work on images, at least one; a Compose among them is one choice. Or MixUps
+            and CutMixes alone, of which each batch gets one: last in a Compose then, as they are.
         p: how often each is taken, as weights of any sum; None: all equally often.
 
     Raises:
@@ -94,7 +96,9 @@ class RandomChoice(_Container):
         """Checks and normalises the arguments."""
         if isinstance(self.transforms, Compose):
             raise ArgumentError("transforms: must be a list of dalikit transforms to choose from, came a Compose")
-        parts = _check_parts("transforms", self.transforms)
+        parts = check_transforms("transforms", self.transforms)
+        if not parts or not all(isinstance(part, BatchTransform) for part in parts):  # the compiler knows what to do
+            parts = _check_parts("transforms", parts)
         if not parts:
             raise ArgumentError("transforms: must hold at least one transform to choose")
         object.__setattr__(self, "transforms", parts)

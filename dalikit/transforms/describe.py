@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -23,8 +23,7 @@ from dalikit.transforms.views import MultiCrop
 
 __all__ = ["describe"]
 
-_WIDEST = 88  # characters of a step; a longer one pushes its line's other columns to the right
-_ALWAYS_SHOWN = ("p",)
+_WIDEST = 84  # characters of a step; a longer one has a line of its own above its columns
 
 
 def describe(transform: Any) -> str:
@@ -62,10 +61,8 @@ class _Row(NamedTuple):
     """Instead of the columns."""
 
 
-def _rows(transform: Any, depth: int) -> Iterator[_Row]:
+def _rows(transform: Transform, depth: int) -> Iterator[_Row]:
     """The lines of a transform and of what it holds."""
-    if not isinstance(transform, Transform):  # Views do not ask what their transforms are
-        transform = outline(transform)
     if isinstance(transform, Inconvertible):
         yield _Row(depth, transform.step, refused=transform.reason)
     elif isinstance(transform, Compose):
@@ -77,19 +74,26 @@ def _rows(transform: Any, depth: int) -> Iterator[_Row]:
     elif isinstance(transform, MultiCrop):
         yield _Row(depth, "MultiCrop")
         yield from _group_rows(transform, depth + 1)
-    elif isinstance(transform, OnCPU):
-        yield _Row(depth, repr(transform), remark="in Python, on the CPU")
-    elif isinstance(transform, BatchTransform):
-        yield _Row(depth, _text(transform), remark="done to the finished batch")
     elif hasattr(transform, "transforms"):
         yield _Row(depth, _text(transform))
-        for part in transform.transforms:
-            grouped = isinstance(part, Compose)
-            if grouped:
-                yield _Row(depth + 1, "Compose()")
-            yield from _rows(part, depth + 1 + grouped)
+        yield from _part_rows(transform.transforms, depth + 1)
     else:
-        yield _Row(depth, _text(transform), operations=_operations(transform))
+        yield _step_row(transform, depth)
+
+
+def _step_row(step: Transform, depth: int) -> _Row:
+    if isinstance(step, OnCPU):
+        return _Row(depth, repr(step), remark="in Python, on the CPU")
+    if isinstance(step, BatchTransform):
+        return _Row(depth, _text(step), remark="done to the finished batch")
+    return _Row(depth, _text(step), operations=_operations(step))
+
+
+def _part_rows(parts: tuple[Transform, ...], depth: int) -> Iterator[_Row]:
+    for part in parts:
+        if isinstance(part, Compose):  # a choice, say, of several steps together
+            yield _Row(depth, "Compose()")
+        yield from _rows(part, depth + isinstance(part, Compose))
 
 
 def _group_rows(crop: MultiCrop, depth: int) -> Iterator[_Row]:
@@ -149,25 +153,31 @@ def _table(rows: list[_Row]) -> list[str]:
     widths = {name: max([len(name), *(len(cells[key]) for key in cells if key[1] == name)]) for name in EXECUTORS}
     lines = ["  ".join(["step".ljust(width), *(name.ljust(widths[name]) for name in EXECUTORS), "operations"])]
     for place, (step, row) in enumerate(zip(steps, rows, strict=True)):
-        columns = [step.ljust(width)]
-        if row.refused:
-            columns.append(f"not on the device: {row.refused}")
-        elif row.remark:
-            columns.append(row.remark)
-        elif row.operations is not None:
+        columns = [f"not on the device: {row.refused}"] if row.refused else [row.remark] if row.remark else []
+        if row.operations is not None:
             names = (part if isinstance(part, str) else type(part).__name__ for part in row.operations)
-            columns += [cells[place, executor].ljust(widths[executor]) for executor in EXECUTORS]
+            columns = [cells[place, executor].ljust(widths[executor]) for executor in EXECUTORS]
             columns.append(", ".join(dict.fromkeys(names)) or "nothing to do")
-        lines.append("  ".join(columns).rstrip())
+        if columns and len(step) > width:
+            lines.append(step)
+            step = ""
+        lines.append("  ".join([step.ljust(width), *columns]).rstrip())
     return lines
 
 
 def _text(step: Any) -> str:
     """A step with the arguments that are not the defaults; what it holds has lines of its own."""
+    given = {field.name: getattr(step, field.name) for field in fields(step)}
+    required = {field.name: given[field.name] for field in fields(step) if field.default is MISSING}
+    given.pop("transforms", None)
+    try:  # keeps the defaults in the form in which the step keeps its own arguments
+        defaults = vars(type(step)(**required))
+    except ArgumentError:  # torchvision's default is not allowed here
+        defaults = {}
     shown = [
-        f"{field.name}={_value(getattr(step, field.name))}"
-        for field in fields(step)
-        if field.name != "transforms" and (field.name in _ALWAYS_SHOWN or getattr(step, field.name) != field.default)
+        f"{name}={_value(value)}"
+        for name, value in given.items()
+        if name not in defaults or name in required or value != defaults[name] or (name == "p" and value is not None)
     ]
     return f"{type(step).__name__}({', '.join(shown)})"
 

@@ -88,29 +88,38 @@ class RandomResizedCrop(Transform):
         heights, widths = self._central(sizes)
         tops, lefts = (sizes.heights - heights) // 2, (sizes.widths - widths) // 2
         left_over = np.arange(len(sizes))
-        for attempt in range(_ATTEMPTS):  # most rows are done after the first, so only the others draw again
-            words = (draws.of(left_over) if attempt else draws).words(attempt)  # (R', 4): area, ratio, top, left
+        for start, stop in ((0, 1), (1, _ATTEMPTS)):  # most rows are done after the first: only the others draw more
             inner = sizes.of(left_over)
-            box_heights, box_widths = self._box(words, inner)
-            fits = (box_widths > 0) & (box_heights > 0)
-            fits &= (box_widths <= inner.widths) & (box_heights <= inner.heights)
-            rows, words, inner = left_over[fits], words[fits], inner.of(np.flatnonzero(fits))
-            heights[rows], widths[rows] = box_heights[fits], box_widths[fits]
-            tops[rows] = integers(words[:, 2], inner.heights - heights[rows] + 1)
-            lefts[rows] = integers(words[:, 3], inner.widths - widths[rows] + 1)
-            left_over = left_over[~fits]
+            words = (draws.of(left_over) if start else draws).blocks(start, stop)  # (R', attempts, 4)
+            fits, box_heights, box_widths = self._boxes(words, inner)
+            done = np.flatnonzero(fits.any(axis=1))
+            chosen = done, fits[done].argmax(axis=1)
+            rows = left_over[done]
+            heights[rows], widths[rows] = box_heights[chosen], box_widths[chosen]
+            tops[rows] = integers(words[chosen][:, 2], inner.heights[done] - heights[rows] + 1)
+            lefts[rows] = integers(words[chosen][:, 3], inner.widths[done] - widths[rows] + 1)
+            left_over = np.delete(left_over, done)
             if not len(left_over):
                 break
         after = Sizes.full(len(sizes), *self.size)
         return (tops, lefts, heights, widths, after.heights, after.widths), after
 
-    def _box(self, words: Words, sizes: Sizes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Height and width of the box that an attempt draws; it may not fit."""
-        area = (sizes.heights * sizes.widths).astype(np.float64)
-        target = area * uniform(words[:, 0], *self.scale)
-        aspect = np.exp(uniform(words[:, 1], math.log(self.ratio[0]), math.log(self.ratio[1])))
+    def _boxes(
+        self, words: Words, sizes: Sizes
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Whether the box of each attempt fits, its height, and its width.
+
+        Args:
+            words: uint32 (R, attempts, 4): area, aspect ratio, top, left.
+            sizes: R images.
+        """
+        area = (sizes.heights * sizes.widths).astype(np.float64)[:, None]
+        target = area * uniform(words[:, :, 0], *self.scale)
+        aspect = np.exp(uniform(words[:, :, 1], math.log(self.ratio[0]), math.log(self.ratio[1])))
         widths = np.rint(np.sqrt(target * aspect)).astype(np.int64)
-        return np.rint(np.sqrt(target / aspect)).astype(np.int64), widths
+        heights = np.rint(np.sqrt(target / aspect)).astype(np.int64)
+        fits = (widths > 0) & (heights > 0) & (widths <= sizes.widths[:, None]) & (heights <= sizes.heights[:, None])
+        return fits, heights, widths
 
     def _central(self, sizes: Sizes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Height and width of the box that is taken when no attempt fits."""

@@ -33,19 +33,19 @@ def philox4x32(
     Returns:
         uint32 array of the counters' broadcast shape with one more axis of length 4.
     """
-    words = np.broadcast_arrays(*(np.asarray(word, dtype=np.uint64) for word in counter))
-    c0, c1, c2, c3 = words
+    # Not broadcast at first: what is the same for a whole axis is multiplied once.
+    c0, c1, c2, c3 = (np.asarray(word, dtype=np.uint64) for word in counter)
     k0, k1 = key
     for _ in range(_ROUNDS):
         product0 = c0 * _MULTIPLIERS[0]
         product1 = c2 * _MULTIPLIERS[1]
-        c0 = (product1 >> _HALF) ^ c1 ^ np.uint64(k0)
+        c0 = (product1 >> _HALF) ^ (c1 ^ np.uint64(k0))
         c1 = product1 & _LOW
-        c2 = (product0 >> _HALF) ^ c3 ^ np.uint64(k1)
+        c2 = (product0 >> _HALF) ^ (c3 ^ np.uint64(k1))
         c3 = product0 & _LOW
         k0 = (k0 + _WEYL[0]) & 0xFFFFFFFF
         k1 = (k1 + _WEYL[1]) & 0xFFFFFFFF
-    out = np.empty((*c0.shape, 4), dtype=np.uint32)
+    out = np.empty((*np.broadcast_shapes(c0.shape, c1.shape, c2.shape, c3.shape), 4), dtype=np.uint32)
     for column, word in enumerate((c0, c1, c2, c3)):
         out[..., column] = word
     return out

@@ -6,11 +6,13 @@ an argument in different forms, both are read.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 from dalikit.errors import ArgumentError
 from dalikit.transforms.base import Transform
+from dalikit.transforms.compose import Compose
 from dalikit.transforms.torchvision_classes import (
     BASES,
     READERS,
@@ -20,6 +22,7 @@ from dalikit.transforms.torchvision_classes import (
     read_nothing,
     read_sequential,
 )
+from dalikit.transforms.views import MultiCrop, Views
 
 __all__ = ["Inconvertible", "convertible", "from_torchvision", "outline"]
 
@@ -50,7 +53,8 @@ def from_torchvision(transform: Any) -> Transform:
 
     Args:
         transform: an object of torchvision.transforms, torchvision.transforms.v2, dinov2.data or dinov3.data, or a
-            torch.nn.Sequential of such. dalikit's own transforms may stand among its parts.
+            torch.nn.Sequential of such. dalikit's own transforms may stand among its parts, and such objects in the
+            Views of a dalikit MultiCrop. What is all dalikit's is given back as it is.
 
     Raises:
         ArgumentError: it cannot be converted, or some of its parts cannot; every one is named, with its place and why.
@@ -60,7 +64,7 @@ def from_torchvision(transform: Any) -> Transform:
     refused = converter.refused
     if not refused:
         return converted
-    lines = [f"  {part.place} {part.step}: {part.reason}".replace("   ", "  ") for part in refused]
+    lines = [f"  {f'{part.place} {part.step}'.lstrip()}: {part.reason}" for part in refused]
     count = "1 step" if len(refused) == 1 else f"{len(refused)} steps"
     raise ArgumentError("\n".join([f"{_name(type(transform))}: {count} cannot be converted:", *lines, _WHAT_TO_DO]))
 
@@ -95,6 +99,13 @@ class _Converter:
 
     def convert(self, transform: Any, place: str) -> Transform:
         """A transform, with whatever it holds."""
+        if isinstance(transform, Compose):
+            parts = [
+                self.convert(part, _within(place, f"transforms[{n}]")) for n, part in enumerate(transform.transforms)
+            ]
+            return transform if all(map(operator.is_, parts, transform.transforms)) else Compose(parts)
+        if isinstance(transform, MultiCrop):
+            return self._convert_views(transform, place)
         if isinstance(transform, Transform):
             return transform
         try:
@@ -102,6 +113,17 @@ class _Converter:
         except ArgumentError as error:
             self.refused.append(Inconvertible(_on_one_line(transform), str(error), place))
             return self.refused[-1]
+
+    def _convert_views(self, crop: MultiCrop, place: str) -> MultiCrop:
+        """Views may be given torchvision's transforms; one that stands for several views is converted once."""
+        groups = []
+        for group in crop.views:
+            known: dict[int, Transform] = {}
+            for number, each in enumerate(group.transform):
+                if id(each) not in known:
+                    known[id(each)] = self.convert(each, _within(place, f"{group.name}[{number}]"))
+            groups.append(Views(group.name, tuple(known[id(each)] for each in group.transform)))
+        return crop if tuple(groups) == crop.views else MultiCrop(groups, crop.aliases, crop.constants)
 
 
 def _reader(transform: Any) -> Reader:
@@ -123,7 +145,7 @@ def _reader(transform: Any) -> Reader:
         raise ArgumentError(f"{_name(kind)} is a subclass of {_name(origin)} with its own {', '.join(own)}")
     reader = READERS.get((_library_of(origin) or "", origin.__name__))
     if reader is None:
-        raise ArgumentError(REASONS.get(origin.__name__, "there is no such operation on the device"))
+        raise ArgumentError(REASONS.get(origin.__name__, "there is no such operation"))
     return reader
 
 
@@ -157,10 +179,17 @@ def _is_of_torch(transform: Any, name: str) -> bool:
     return kind.__name__ == name and f"{kind.__module__}.".startswith("torch.nn.")
 
 
+def _within(place: str, part: str) -> str:
+    return f"{place}.{part}".removeprefix(".")
+
+
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _on_one_line(value: Any) -> str:
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # that is the object's own code
+        text = f"{type(value).__qualname__}(...)"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -103,7 +103,7 @@ def _for_images(name: str, value: Any) -> Any:
 
 
 def _same(kind: type[Transform], **kept: Callable[[Source], Any]) -> Reader:
-    """For objects that keep the constructor's arguments in attributes of their names, but for those `kept` otherwise."""
+    """For objects that keep the constructor's arguments in attributes of their names, or as `kept` says."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
 
     def read(source: Source) -> Transform:

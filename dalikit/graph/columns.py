@@ -1,0 +1,192 @@
+"""Columns that the graph adds to the parameter matrix, so that it need not compute them itself.
+
+A DALI operator costs about 25 us a batch and 1 us a sample however little it does, and a scalar expression is a chain
+of them. What follows from an operation's columns alone is therefore computed here, with numpy, for the whole batch:
+
+    matrix [B, P] --extend--> [B, P | columns of Hue 1 | columns of ColorJitter 1 | ...] --> the graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.transforms.operations import (
+    ColorJitter,
+    GaussianBlur,
+    Hue,
+    Mixture,
+    Operation,
+    Posterize,
+    Select,
+    Sharpness,
+)
+
+__all__ = [
+    "FLAGS",
+    "HUE_COLUMNS",
+    "HUE_SLOT",
+    "SLOTS",
+    "GraphColumns",
+    "walk",
+]
+
+_Matrix = npt.NDArray[np.float32]
+
+HUE_COLUMNS = 4
+"""A hue turn: what is left of it after whole thirds, in sixths of a turn (-1 to 1), and for red, green and blue the
+number of the channel that takes their place."""
+
+SLOTS = "XXSXX" + "XXSXX"
+"""What a ColorJitter's operators are in the graph's fixed order, the hue between the halves: X brightness or contrast,
+S saturation. Every order of the four is found in it from left to right, and hue, the dearest, stands there once."""
+
+HUE_SLOT = len(SLOTS)
+FLAGS = len(SLOTS) + 1
+"""An exact ColorJitter's columns: FLAGS times whether a slot is used (the last: hue); for each slot the factor and a
+second value (X: 1 for contrast, 0 for brightness; S: 1 - factor); HUE_COLUMNS."""
+
+_HALF = len(SLOTS) // 2
+_HUE = 3
+_SIXTHS = 6.0 / 255.0
+_SMOOTHING = np.array([1, 1, 1, 1, 5, 1, 1, 1, 1], np.float32) / 13
+"""Pillow's `ImageFilter.SMOOTH`. A column, because a constant is an operator without an input (see conditions.py)."""
+
+_BLUR_REACH = 3.5
+"""In standard deviations: weights beyond are below 1/450 of the middle one's, and are left out."""
+
+
+def walk(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """All operations, those in cases and branches too."""
+    for operation in operations:
+        yield operation
+        inner: tuple[tuple[Operation, ...], ...] = ()
+        if isinstance(operation, Select):
+            inner = operation.cases
+        elif isinstance(operation, Mixture):
+            inner = operation.branches
+        for nested in inner:
+            yield from walk(nested)
+
+
+class GraphColumns:
+    """Which operation has which added columns, and what stands in them.
+
+    Args:
+        operations: all that the graph carries out.
+        num_columns: P, of the matrix as it is drawn.
+        exact: a ColorJitter done step by step, as Pillow does it; False: fused into one operator.
+    """
+
+    def __init__(self, operations: Iterable[Operation], num_columns: int, *, exact: bool = True) -> None:
+        self.exact = exact
+        self._drawn = num_columns
+        self._first: dict[Operation, int] = {}
+        self._width = num_columns
+        self._fillers: list[tuple[Callable[[_Matrix], _Matrix], int]] = []
+        for operation in walk(operations):
+            if operation not in self._first and (filler := self._filler(operation)) is not None:
+                self._first[operation] = self._width
+                self._fillers.append((filler, self._width))
+                self._width += filler(np.zeros((1, num_columns), np.float32)).shape[1]
+
+    @property
+    def width(self) -> int:
+        """How many columns the graph is fed."""
+        return self._width
+
+    def first(self, operation: Operation) -> int:
+        """The first column that was added for an operation."""
+        return self._first[operation]
+
+    def extend(self, matrix: _Matrix) -> _Matrix:
+        """The matrix with the added columns, for a batch of any size.
+
+        Args:
+            matrix: float32 [B, P], as drawn.
+        """
+        if self._width == self._drawn:
+            return matrix
+        extended = np.empty((len(matrix), self._width), np.float32)
+        extended[:, : self._drawn] = matrix
+        for filler, start in self._fillers:
+            values = filler(matrix)
+            extended[:, start : start + values.shape[1]] = values
+        return extended
+
+    def _filler(self, operation: Operation) -> Callable[[_Matrix], _Matrix] | None:
+        """What computes an operation's columns from the drawn ones; None: it needs none."""
+        if isinstance(operation, Hue):
+            return lambda matrix: _turn(matrix[:, operation.column])
+        if isinstance(operation, ColorJitter):
+            fill = _slots if self.exact else _factors
+            return lambda matrix: fill(matrix[:, operation.column : operation.column + 8])
+        if isinstance(operation, GaussianBlur):
+            return lambda matrix: _window(matrix[:, operation.column], operation.kernel_size)
+        if isinstance(operation, Posterize):
+            return lambda matrix: 256.0 - 2.0 ** (8.0 - matrix[:, operation.column : operation.column + 1])
+        if isinstance(operation, Sharpness):
+            return lambda matrix: np.broadcast_to(_SMOOTHING, (len(matrix), 9))
+        return None
+
+
+def _turn(part: _Matrix) -> _Matrix:
+    """[B, HUE_COLUMNS] of a hue turn by `part` of a full one."""
+    steps = np.trunc(part.astype(np.float64) * 255)
+    # Pillow cuts the hue to whole 255ths (half a step lost on average) and counts it modulo 256, which loses one step
+    # more to what passes red forwards and wins one for what passes it backwards, as many warm colours do.
+    turn = steps * _SIXTHS - np.where(steps < 0, 0.004, 0.012)
+    thirds = np.round(turn / 2)
+    channels = (np.arange(3) - thirds[:, None]) % 3
+    return np.column_stack([turn - 2 * thirds, channels]).astype(np.float32)
+
+
+def _slots(values: _Matrix) -> _Matrix:
+    """The columns of an exact ColorJitter, from its eight drawn ones."""
+    order, factors = values[:, :4].astype(np.int64), values[:, 4:]
+    rows = np.arange(len(values))
+    flags = np.zeros((len(values), FLAGS), np.float32)
+    pairs = np.zeros((len(values), len(SLOTS), 2), np.float32)
+    place = np.zeros(len(values), np.int64)
+    for step in order.T:
+        hue, works = step == _HUE, step < _HUE
+        flags[hue, HUE_SLOT] = 1
+        place = np.where(hue, _HALF, place)
+        at = _NEXT[(step == 2).astype(np.int64), place][works]
+        row, operation = rows[works], step[works]
+        factor = factors[row, operation]
+        flags[row, at] = 1
+        pairs[row, at, 0] = factor
+        pairs[row, at, 1] = np.where(operation == 2, 1 - factor, operation == 1)
+        place[works] = at + 1
+    return np.concatenate([flags, pairs.reshape(len(values), -1), _turn(factors[:, 3])], axis=1)
+
+
+def _next_slots() -> npt.NDArray[np.int64]:
+    """[kind, place]: the next slot of the kind (0 X, 1 S) at or after a place; -1: none."""
+    table = np.full((2, len(SLOTS) + 1), -1, np.int64)
+    for row, kind in enumerate("XS"):
+        for place in range(len(SLOTS)):
+            table[row, place] = SLOTS.find(kind, place)
+    return table
+
+
+_NEXT = _next_slots()
+
+
+def _factors(values: _Matrix) -> _Matrix:
+    """The columns of a fused ColorJitter: the four factors (hue in degrees), neutral where it is not done."""
+    done = (values[:, :4, None] == np.arange(4)).any(axis=1)
+    scale, neutral = np.array([[1, 1, 1, 360], [1, 1, 1, 0]], np.float32)
+    factors: _Matrix = np.where(done, values[:, 4:] * scale, neutral)
+    return factors
+
+
+def _window(sigma: _Matrix, kernel_size: tuple[int, int]) -> _Matrix:
+    """[B, 2]: height and width of a window in which all weights lie that matter."""
+    reach = np.floor(np.minimum(sigma * _BLUR_REACH, max(kernel_size)))[:, None]
+    width, height = kernel_size
+    window: _Matrix = np.minimum(2 * reach + 1, np.array([height, width], np.float32))
+    return window

@@ -1,0 +1,89 @@
+"""Carries out operations on one image, by their class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dalikit.host import colour, filters, kernels, warp
+from dalikit.host.pixels import Pixels, Scratch
+from dalikit.transforms import operations as ops
+
+__all__ = ["Values", "apply_operations", "crop_box"]
+
+Values = npt.NDArray[np.float32]
+"""One row of the parameter matrix."""
+
+
+def apply_operations(
+    operations: tuple[ops.Operation, ...], pixels: Pixels, values: Values, scratch: Scratch
+) -> None:
+    """Does one operation after the other to an image, in place."""
+    for operation in operations:
+        _KERNELS[type(operation)](operation, pixels, values, scratch)
+
+
+def crop_box(operation: ops.Crop, values: Values) -> tuple[int, int, int, int]:
+    """Top, left, height, width of a crop, in pixels."""
+    top, left, height, width = values[operation.column : operation.column + 4].astype(int).tolist()
+    return top, left, height, width
+
+
+def _crop(operation: ops.Crop, pixels: Pixels, values: Values, scratch: Scratch) -> None:
+    del scratch
+    pixels.replace(kernels.crop(pixels.levels(), crop_box(operation, values), operation.fill))
+
+
+def _resize(operation: ops.Resize, pixels: Pixels, values: Values, scratch: Scratch) -> None:
+    del scratch
+    height, width = int(values[operation.column]), int(values[operation.column + 1])
+    pixels.replace(kernels.resize(pixels.levels(), height, width, operation.interpolation, operation.antialias))
+
+
+def _flip(operation: ops.Flip, pixels: Pixels, values: Values, scratch: Scratch) -> None:
+    del scratch
+    if values[operation.column]:
+        pixels.replace(kernels.flip(pixels.levels(), operation.horizontal))
+
+
+def _select(operation: ops.Select, pixels: Pixels, values: Values, scratch: Scratch) -> None:
+    apply_operations(operation.cases[int(values[operation.column])], pixels, values, scratch)
+
+
+def _mixture(operation: ops.Mixture, pixels: Pixels, values: Values, scratch: Scratch) -> None:
+    weights = values[operation.column : operation.column + 1 + len(operation.branches)]
+    total = pixels.levels().float().mul_(float(weights[0]))
+    for weight, branch in zip(weights[1:].tolist(), operation.branches, strict=True):
+        part = Pixels(pixels.levels())
+        apply_operations(branch, part, values, scratch)
+        total.add_(part.levels(), alpha=weight)
+    pixels.replace(total.clamp_(0, 255).to(torch.uint8))
+
+
+_Kernel = Callable[[Any, Pixels, Values, Scratch], None]
+
+_KERNELS: dict[type[Any], _Kernel] = {
+    ops.Crop: _crop,
+    ops.Resize: _resize,
+    ops.Flip: _flip,
+    ops.Warp: warp.warp,
+    ops.Brightness: colour.brightness,
+    ops.Contrast: colour.contrast,
+    ops.Saturation: colour.saturation,
+    ops.Hue: colour.hue,
+    ops.ColorJitter: colour.color_jitter,
+    ops.Grayscale: colour.grayscale,
+    ops.Solarize: filters.solarize,
+    ops.Posterize: filters.posterize,
+    ops.Invert: filters.invert,
+    ops.Autocontrast: filters.autocontrast,
+    ops.Equalize: filters.equalize,
+    ops.Sharpness: filters.sharpness,
+    ops.GaussianBlur: filters.gaussian_blur,
+    ops.Select: _select,
+    ops.Mixture: _mixture,
+}

@@ -1,4 +1,4 @@
-"""What every executor makes of colours, blurs, warps, policies and several views, held against torchvision on Pillow."""
+"""What every executor makes of colours, blurs, warps, policies and several views, beside torchvision on Pillow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 import dalikit.transforms as T
 from dalikit.transforms.compiler import compile_recipe
 
-__all__ = ["AugmentationContract", "Bound", "CASES", "DINO"]
+__all__ = ["CASES", "DINO", "AugmentationContract", "Bound"]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,10 +29,6 @@ class Bound(NamedTuple):
     mean: float
     beyond_4: float
     """Largest share of values that are more than 4 levels away."""
-
-
-def _gray_crop(size: int) -> list[T.Transform]:
-    return [T.RandomCrop(size, pad_if_needed=True)]
 
 
 CASES: dict[str, dict[str, T.Transform]] = {
@@ -108,10 +104,7 @@ def _gap(images: Sequence[Tensor], expected: Sequence[Tensor]) -> Bound:
     for image, wanted in zip(images, expected, strict=True):
         assert image.shape == wanted.shape
     gaps = torch.cat(
-        [
-            (image.cpu().int() - wanted.int()).abs().flatten()
-            for image, wanted in zip(images, expected, strict=True)
-        ]
+        [(image.cpu().int() - wanted.int()).abs().flatten() for image, wanted in zip(images, expected, strict=True)]
     )
     return Bound(int(gaps.max()), float(gaps.double().mean()), float((gaps > 4).double().mean()))
 
@@ -200,14 +193,15 @@ class AugmentationContract:
         self, photographs: list[Path]
     ) -> None:
         shared = [T.RandomHorizontalFlip(0.5), T.ColorJitter(0.4, 0.4), T.Resize(70)]
-        views = [T.Views("small", T.RandomCrop(20), count=2), T.Views("large", [T.CenterCrop(50)])]
-        transform = T.Compose([*shared, T.MultiCrop(views), T.RandomGrayscale(0.5)])
+        groups = [T.Views("small", T.RandomCrop(20), count=2), T.Views("large", [T.CenterCrop(50)])]
+        transform = T.Compose([*shared, T.MultiCrop(groups), T.RandomGrayscale(0.5)])
         images, parameters = run(self.make, transform, photographs)
         assert (tuple(images["small"].shape), tuple(images["large"].shape)) == ((2, 12, 3, 20, 20), (1, 12, 3, 50, 50))
         found: list[Tensor] = []
         expected: list[Tensor] = []
         for row, path in enumerate(photographs):
-            for group, wanted in zip(images.values(), pillow_views(open_rgb(path), transform, parameters.matrix[row])):
+            views = pillow_views(open_rgb(path), transform, parameters.matrix[row])
+            for group, wanted in zip(images.values(), views, strict=True):
                 found += [view[row] for view in group]
                 expected += wanted
         gap, allowed = _gap(found, expected), self.bounds["recipe"]

@@ -23,7 +23,7 @@ from dalikit.transforms.compiler import compile_recipe
 __all__ = ["finish", "open_rgb", "pillow_pixels", "pillow_views", "to_tensor"]
 
 import_torchvision()
-from torchvision.transforms import functional as tv  # noqa: E402  (only after the line above)
+from torchvision.transforms import functional as tv  # noqa: E402
 
 Values = np.ndarray[Any, Any]
 
@@ -57,7 +57,8 @@ def finish(levels: Tensor, output: op.Output, values: Values) -> Tensor:
     """A view's levels as its output: ToTensor, Normalize, what is erased."""
     image = levels.clone()
     if output.scale is not None and output.shift is not None:
-        scale, shift = (torch.tensor(numbers, dtype=torch.float64)[:, None, None] for numbers in (output.scale, output.shift))
+        pair = (output.scale, output.shift)
+        scale, shift = (torch.tensor(numbers, dtype=torch.float64)[:, None, None] for numbers in pair)
         image = (levels.double() * scale + shift).float()
     for erase in output.erase:
         top, left, height, width = values[erase.column : erase.column + 4].astype(int).tolist()
@@ -128,6 +129,11 @@ def _color_jitter(image: Image.Image, operation: op.ColorJitter, values: Values)
     return image
 
 
+def _posterize(image: Image.Image, operation: op.Posterize, values: Values) -> Image.Image:
+    bits = int(values[operation.column])  # Pillow refuses none, which leaves black
+    return tv.posterize(image, bits) if bits else image.point([0] * 768)
+
+
 def _blur(image: Image.Image, operation: op.GaussianBlur, values: Values) -> Image.Image:
     return tv.gaussian_blur(image, list(operation.kernel_size), [float(values[operation.column])] * 2)
 
@@ -155,7 +161,7 @@ _REFERENCE: dict[type[Any], Callable[..., Image.Image]] = {
     op.ColorJitter: _color_jitter,
     op.Grayscale: lambda image, *_: tv.to_grayscale(image, 3),
     op.Solarize: _of_factor(tv.solarize),
-    op.Posterize: lambda image, operation, values: tv.posterize(image, int(values[operation.column])),
+    op.Posterize: _posterize,
     op.Invert: lambda image, *_: tv.invert(image),
     op.Autocontrast: lambda image, *_: tv.autocontrast(image),
     op.Equalize: lambda image, *_: tv.equalize(image),

@@ -2,7 +2,7 @@
 
 Measured on its CPU backend, one thread, in ns for the three values of a pixel: `fn.brightness_contrast` uint8 -> uint8,
 int16 or float 1; an operator such as `+` 1; `fn.cast` integer -> uint8, clipping, 1.5; but float -> uint8, by whatever
-operator, 7. So sums are formed in int16, as sixteenths of a level, and shifted.
+operator, 7. By way of their bits floats are rounded for 3.
 
 Pillow computes in floating point and cuts off what follows the point. DALI rounds, so half a level goes off before.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
-__all__ = ["CUT", "CUT_SHIFT", "SIXTEENTHS", "blend", "from_sixteenths", "int16", "uint8", "uint16"]
+__all__ = ["CUT", "CUT_SHIFT", "blend", "from_float", "int16", "scaled", "uint8", "uint16"]
 
 CUT = -0.4999
 """Added to a value that is then rounded, it gives the whole level below. Not -0.5: then a whole level would lie between
@@ -21,8 +21,6 @@ two, and devices round such differently."""
 
 CUT_SHIFT = CUT / 255
 """The same as a `brightness_shift` of uint8."""
-
-SIXTEENTHS = 16.0
 
 
 def uint8(value: int) -> object:
@@ -40,24 +38,40 @@ def uint16(value: int) -> object:
     return types.Constant(np.uint16(value))
 
 
-def from_sixteenths(value: DataNode) -> DataNode:
-    """int16 sixteenths of a level -> uint8, clipped, cut to whole levels."""
-    return fn.cast(value >> int16(4), dtype=types.UINT8)
+def scaled(image: DataNode, factor: DataNode, shift: float = 0.0) -> DataNode:
+    """`image * factor + shift`, float.
+
+    Args:
+        image: uint8.
+        factor: a scalar, on the CPU, wherever the image is.
+        shift: in levels.
+    """
+    return fn.brightness_contrast(
+        image, contrast=factor, contrast_center=0.0, brightness_shift=shift, dtype=types.FLOAT
+    )
+
+
+def from_float(value: DataNode) -> DataNode:
+    """Float levels -> uint8, clipped and rounded.
+
+    Args:
+        value: below 2**22 in magnitude.
+    """
+    if value.device == "gpu":
+        return fn.cast(value, dtype=types.UINT8)
+    # In 1.5 * 2**23 + value the last bit of the mantissa counts ones, so the sum's bits are those of the constant and
+    # the rounded value added as integers
+    bits = fn.reinterpret(value + 12582912.0, dtype=types.INT32)
+    return fn.cast(bits - 0x4B400000, dtype=types.UINT8)
 
 
 def blend(image: DataNode, other: DataNode, factor: DataNode, rest: DataNode) -> DataNode:
     """`image * factor + other * rest`, clipped, cut to whole levels: Pillow's `Image.blend`.
 
-    A thirtieth of the values comes out one level off. Factors above 8 would leave int16: values clip early then.
-
     Args:
         image: uint8.
         other: uint8, of the same shape.
-        factor: a scalar, on the CPU, from 0 to 8.
+        factor: a scalar, on the CPU.
         rest: 1 - factor.
     """
-    scaled = [
-        fn.brightness_contrast(part, brightness=SIXTEENTHS, contrast=weight, contrast_center=0.0, dtype=types.INT16)
-        for part, weight in ((image, factor), (other, rest))
-    ]
-    return from_sixteenths(scaled[0] + scaled[1])
+    return from_float(scaled(image, factor) + scaled(other, rest, CUT))

@@ -1,10 +1,11 @@
 """A recipe as one DALI graph.
 
     encoded (uint8, one buffer a sample) --> decode --> crop --> resize --> flip --> crop_mirror_normalize --> images
-    parameters (float32, P a sample) ----------/---------/---------/-----------------/
+    parameters (float32, a row a sample) -------/---------/---------/---------------/
 
-The graph holds no random operator and no state: what it does to a sample follows from the sample's row of the matrix.
-The same function builds it for the GPU and for DALI's CPU backend; only device strings differ.
+Of several views (multi-crop) each has a chain of its own behind the one decoder. The graph holds no random operator and
+no state: what it does to a sample follows from the sample's row of the matrix. The same function builds it for the GPU
+and for DALI's CPU backend; only device strings differ.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import Any
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
+from dalikit.graph.columns import GraphColumns
+from dalikit.graph.filters import erase
+from dalikit.graph.operate import operate
 from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation, Output, Resize
 from dalikit.transforms.recipe import Recipe
 
-__all__ = ["ENCODED", "PARAMETERS", "build_pipeline", "define_graph"]
+__all__ = ["ENCODED", "PARAMETERS", "build_pipeline", "columns_of", "define_graph"]
 
 ENCODED = "encoded"
 PARAMETERS = "parameters"
@@ -27,6 +31,13 @@ _INTERPOLATIONS = {
     InterpolationMode.BILINEAR: types.INTERP_LINEAR,
     InterpolationMode.BICUBIC: types.INTERP_CUBIC,
 }
+
+
+def columns_of(recipe: Recipe) -> GraphColumns:
+    """The columns that the graph of a recipe is fed."""
+    views = [view for group in recipe.groups for view in group.views]
+    operations = (*recipe.shared, *(operation for view in views for operation in view.operations))
+    return GraphColumns(operations, recipe.num_columns)
 
 
 def build_pipeline(
@@ -64,103 +75,112 @@ def define_graph(recipe: Recipe, *, on_gpu: bool, half: bool, channels_last: boo
     Returns:
         The DataNodes of all views' images, in order.
     """
+    columns = columns_of(recipe)
     encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
     parameters = None
-    if recipe.num_columns:
+    if columns.width:
         parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
-    graph = _Graph(recipe, parameters, on_gpu=on_gpu)
-    image, done = graph.decode(encoded)
-    image = graph.apply(recipe.shared, image)
+    graph = _Graph(columns, half=half, channels_last=channels_last)
+    image, done = _decode(recipe, encoded, parameters, on_gpu=on_gpu)
+    image = graph.carry_out(recipe.shared, image, parameters)
     return [
-        graph.finish(view.operations[done:], view.output, image, half=half, channels_last=channels_last)
+        graph.finish(view.operations[done:], view.output, image, parameters)
         for group in recipe.groups
         for view in group.views
     ]
 
 
+def _decode(recipe: Recipe, encoded: Any, parameters: Any, *, on_gpu: bool) -> tuple[Any, int]:
+    """The decoded image, or the box of a leading crop alone; and how many operations that does."""
+    decoder = {
+        "device": "mixed" if on_gpu else "cpu",
+        "output_type": types.RGB,
+        "adjust_orientation": recipe.decode.adjust_orientation,
+    }
+    if on_gpu:
+        decoder["jpeg_fancy_upsampling"] = True  # as libjpeg does on the CPU: the same chroma
+    if recipe.single and not recipe.shared and not recipe.decode.adjust_orientation:
+        operations = recipe.groups[0].views[0].operations
+        first = operations[0] if operations else None
+        if isinstance(first, Crop) and first.fill is None:
+            return fn.decoders.image_slice(encoded, **_box(first, parameters), **decoder), 1
+    return fn.decoders.image(encoded, **decoder), 0
+
+
 class _Graph:
     """Emits DALI operators for the operations of one recipe."""
 
-    def __init__(self, recipe: Recipe, parameters: Any, *, on_gpu: bool) -> None:
-        self._recipe = recipe
-        self._parameters = parameters
-        self._decoder = {
-            "device": "mixed" if on_gpu else "cpu",
-            "output_type": types.RGB,
-            "adjust_orientation": recipe.decode.adjust_orientation,
-        }
-        if on_gpu:
-            self._decoder["jpeg_fancy_upsampling"] = True  # as libjpeg does on the CPU: the same chroma
+    def __init__(self, columns: GraphColumns, *, half: bool, channels_last: bool) -> None:
+        self._columns = columns
+        self._half = half
+        self._channels_last = channels_last
 
-    def decode(self, encoded: Any) -> tuple[Any, int]:
-        """The decoded image, or the box of a leading crop alone; and how many operations that does."""
-        recipe = self._recipe
-        if recipe.single and not recipe.shared and not recipe.decode.adjust_orientation:
-            operations = recipe.groups[0].views[0].operations
-            first = operations[0] if operations else None
-            if isinstance(first, Crop) and first.fill is None:
-                return fn.decoders.image_slice(encoded, **self._box(first), **self._decoder), 1
-        return fn.decoders.image(encoded, **self._decoder), 0
-
-    def apply(self, operations: tuple[Operation, ...], image: Any) -> Any:
-        """The image after some operations."""
+    def carry_out(self, operations: tuple[Operation, ...], image: Any, parameters: Any) -> Any:
+        """The image after some operations. Within a branch `parameters` are those of its samples."""
         for operation in operations:
-            image = self._apply(operation, image)
+            if isinstance(operation, Crop):
+                image = _crop(operation, image, parameters)
+            elif isinstance(operation, Resize):
+                image = _resize(operation, image, parameters)
+            elif isinstance(operation, Flip):
+                image = _flip(operation, image, parameters)
+            else:
+                image = operate(operation, image, parameters, self._columns, self.carry_out)
         return image
 
-    def finish(
-        self, operations: tuple[Operation, ...], output: Output, image: Any, *, half: bool, channels_last: bool
-    ) -> Any:
+    def finish(self, operations: tuple[Operation, ...], output: Output, image: Any, parameters: Any) -> Any:
         """A view in its type and layout. A horizontal flip at the end is done in passing."""
         mirror: Any = 0
         if operations and isinstance(last := operations[-1], Flip) and last.horizontal:
-            operations, mirror = operations[:-1], self._integers(last.column)
+            operations, mirror = operations[:-1], _integers(parameters, last.column)
         mean, std = _mean_and_std(output)
-        return fn.crop_mirror_normalize(
-            self.apply(operations, image),
+        image = fn.crop_mirror_normalize(
+            self.carry_out(operations, image, parameters),
             mirror=mirror,
             mean=mean,
             std=std,
-            dtype=(types.FLOAT16 if half else types.FLOAT) if output.floating else types.UINT8,
-            output_layout="HWC" if channels_last else "CHW",
+            dtype=(types.FLOAT16 if self._half else types.FLOAT) if output.floating else types.UINT8,
+            output_layout="HWC" if self._channels_last else "CHW",
         )
+        for operation in output.erase:
+            image = erase(operation, image, parameters)
+        return image
 
-    def _apply(self, operation: Operation, image: Any) -> Any:
-        if isinstance(operation, Crop):
-            if operation.fill is None:
-                return fn.slice(image, **self._box(operation))
-            return fn.slice(image, **self._box(operation), out_of_bounds_policy="pad", fill_values=list(operation.fill))
-        if isinstance(operation, Flip):
-            side = "horizontal" if operation.horizontal else "vertical"
-            neither = {"horizontal": 0, "vertical": 0}
-            return fn.flip(image, **{**neither, side: self._integers(operation.column)})
-        if isinstance(operation, Resize):
-            return self._resize(operation, image)
-        raise NotImplementedError(operation)
 
-    def _resize(self, operation: Resize, image: Any) -> Any:
-        return fn.resize(
-            image,
-            size=self._columns(operation.column, 2),
-            interp_type=_INTERPOLATIONS[operation.interpolation],
-            antialias=operation.antialias,
-            dtype=types.UINT8,
-        )
+def _crop(operation: Crop, image: Any, parameters: Any) -> Any:
+    box = _box(operation, parameters)
+    if operation.fill is None:
+        return fn.slice(image, **box)
+    return fn.slice(image, **box, out_of_bounds_policy="pad", fill_values=list(operation.fill))
 
-    def _box(self, operation: Crop) -> dict[str, Any]:
-        """The arguments `start` and `shape` of a crop, in pixels."""
-        return {
-            "start": self._integers(operation.column, 2),
-            "shape": self._integers(operation.column + 2, 2),
-            "axes": [0, 1],
-        }
 
-    def _columns(self, column: int, count: int | None = None) -> Any:
-        """One column as a scalar, or `count` of them as a vector."""
-        return self._parameters[column] if count is None else self._parameters[column : column + count]
+def _resize(operation: Resize, image: Any, parameters: Any) -> Any:
+    return fn.resize(
+        image,
+        size=parameters[operation.column : operation.column + 2],
+        interp_type=_INTERPOLATIONS[operation.interpolation],
+        antialias=operation.antialias,
+        dtype=types.UINT8,
+    )
 
-    def _integers(self, column: int, count: int | None = None) -> Any:
-        return fn.cast(self._columns(column, count), dtype=types.INT32)
+
+def _flip(operation: Flip, image: Any, parameters: Any) -> Any:
+    side = "horizontal" if operation.horizontal else "vertical"
+    return fn.flip(image, **{"horizontal": 0, "vertical": 0, side: _integers(parameters, operation.column)})
+
+
+def _box(operation: Crop, parameters: Any) -> dict[str, Any]:
+    """The arguments `start` and `shape` of a crop, in pixels."""
+    return {
+        "start": _integers(parameters, operation.column, 2),
+        "shape": _integers(parameters, operation.column + 2, 2),
+        "axes": [0, 1],
+    }
+
+
+def _integers(parameters: Any, column: int, count: int | None = None) -> Any:
+    """One column as a scalar, or `count` of them as a vector."""
+    return fn.cast(parameters[column] if count is None else parameters[column : column + count], dtype=types.INT32)
 
 
 def _mean_and_std(output: Output) -> tuple[list[float], list[float]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
 
-from dalikit.graph.arithmetic import CUT_SHIFT, SIXTEENTHS, blend, from_sixteenths, int16
+from dalikit.graph.arithmetic import CUT, CUT_SHIFT, blend, from_float, int16, scaled
 from dalikit.graph.columns import FLAGS, HUE_SLOT, SLOTS, GraphColumns
 from dalikit.graph.conditions import where
 from dalikit.transforms.operations import Brightness, ColorJitter, Contrast, Grayscale, Hue, Saturation
@@ -19,12 +19,13 @@ __all__ = ["brightness", "color_jitter", "contrast", "grayscale", "hue", "satura
 
 def brightness(operation: Brightness, image: DataNode, parameters: DataNode) -> DataNode:
     """Blends with black."""
-    return _scale(image, parameters[operation.column], 0.0)
+    factor = parameters[operation.column]
+    return fn.brightness_contrast(image, brightness=factor, contrast_center=0.0, brightness_shift=CUT_SHIFT)
 
 
 def contrast(operation: Contrast, image: DataNode, parameters: DataNode) -> DataNode:
     """Blends with the mean of the gray image."""
-    return _brightness_or_contrast(image, parameters[operation.column], 1.0)
+    return _brightness_and_contrast(image, 1.0, parameters[operation.column])
 
 
 def saturation(operation: Saturation, image: DataNode, parameters: DataNode) -> DataNode:
@@ -71,16 +72,16 @@ class _Slot:
         self._column = column
 
     def __call__(self, image: DataNode, parameters: DataNode) -> DataNode:
-        factor, second = parameters[self._column], parameters[self._column + 1]
+        first, second = parameters[self._column], parameters[self._column + 1]
         if self._kind == "X":
-            return _brightness_or_contrast(image, factor, second)
-        return blend(image, _gray_rgb(image), factor, second)
+            return _brightness_and_contrast(image, first, second)
+        return blend(image, _gray_rgb(image), first, second)
 
 
 def _fused_jitter(image: DataNode, parameters: DataNode, column: int) -> DataNode:
     bright, contrasted, saturated, turned = (parameters[column + number] for number in range(4))
-    image = _brightness_or_contrast(image, contrasted, 1.0)
-    return fn.color_twist(image, brightness=bright, saturation=saturated, hue=turned)
+    image = _brightness_and_contrast(image, bright, contrasted)
+    return fn.color_twist(image, saturation=saturated, hue=turned)
 
 
 def _gray(image: DataNode) -> DataNode:
@@ -92,23 +93,16 @@ def _gray_rgb(image: DataNode) -> DataNode:
     return fn.color_space_conversion(_gray(image), image_type=types.GRAY, output_type=types.RGB)
 
 
-def _scale(image: DataNode, factor: DataNode, center: DataNode | float) -> DataNode:
-    """`center + (image - center) * factor`, clipped, cut to whole levels."""
-    return fn.brightness_contrast(image, contrast=factor, contrast_center=center, brightness_shift=CUT_SHIFT)
-
-
-def _brightness_or_contrast(image: DataNode, factor: DataNode, centred: DataNode | float) -> DataNode:
-    """Contrast where `centred` is 1, brightness where it is 0, which is contrast around black."""
-    mean = fn.reductions.mean(_gray(image))
-    center = fn.cast(mean, dtype=types.INT32) * centred  # a cast rounds, and the mean has to be a whole level
+def _brightness_and_contrast(image: DataNode, bright: DataNode | float, factor: DataNode) -> DataNode:
+    """Contrast around the mean gray, times `bright`: clipped, cut to whole levels."""
+    mean = fn.cast(fn.reductions.mean(_gray(image)), dtype=types.INT32)  # rounds: the mean has to be a whole level
     if image.device == "cpu":
-        return _scale(image, factor, fn.cast(center, dtype=types.FLOAT))
+        center = fn.cast(mean, dtype=types.FLOAT)
+        return fn.brightness_contrast(
+            image, brightness=bright, contrast=factor, contrast_center=center, brightness_shift=CUT_SHIFT
+        )
     # the mean lies on the GPU and cannot be an argument there, so it is added instead
-    scaled = fn.brightness_contrast(
-        image, brightness=SIXTEENTHS, contrast=factor, contrast_center=0.0, dtype=types.INT16
-    )
-    offset = fn.cast(center * (SIXTEENTHS * (1.0 - factor)), dtype=types.INT16)
-    return from_sixteenths(scaled + offset)
+    return from_float(scaled(image, bright * factor, CUT) + mean * (bright * (1.0 - factor)))
 
 
 def _turn_hue(image: DataNode, parameters: DataNode, column: int) -> DataNode:

@@ -45,17 +45,14 @@ S saturation. Every order of the four is found in it from left to right, and hue
 
 HUE_SLOT = len(SLOTS)
 FLAGS = len(SLOTS) + 1
-"""An exact ColorJitter's columns: FLAGS times whether a slot is used (the last: hue); for each slot the factor and a
-second value (X: 1 for contrast, 0 for brightness; S: 1 - factor); HUE_COLUMNS."""
+"""An exact ColorJitter's columns: FLAGS times whether a slot is used (the last: hue); for each slot two factors (X: of
+brightness and of contrast, one of them 1; S: of the image and of its gray, together 1); HUE_COLUMNS."""
 
 _HALF = len(SLOTS) // 2
 _HUE = 3
 _SIXTHS = 6.0 / 255.0
 _SMOOTHING = np.array([1, 1, 1, 1, 5, 1, 1, 1, 1], np.float32) / 13
 """Pillow's `ImageFilter.SMOOTH`. A column, because a constant is an operator without an input (see conditions.py)."""
-
-_BLUR_REACH = 3.5
-"""In standard deviations: weights beyond are below 1/450 of the middle one's, and are left out."""
 
 
 def walk(operations: Iterable[Operation]) -> Iterator[Operation]:
@@ -124,9 +121,9 @@ class GraphColumns:
             fill = _slots if self.exact else _factors
             return lambda matrix: fill(matrix[:, operation.column : operation.column + 8])
         if isinstance(operation, GaussianBlur):
-            return lambda matrix: _window(matrix[:, operation.column], operation.kernel_size)
+            return lambda matrix: _weights(matrix[:, operation.column], operation.kernel_size)
         if isinstance(operation, Posterize):
-            return lambda matrix: 256.0 - 2.0 ** (8.0 - matrix[:, operation.column : operation.column + 1])
+            return lambda matrix: 256.0 - 2.0 ** (8.0 - np.clip(matrix[:, operation.column : operation.column + 1], 0, 8))
         if isinstance(operation, Sharpness):
             return lambda matrix: np.broadcast_to(_SMOOTHING, (len(matrix), 9))
         return None
@@ -158,8 +155,8 @@ def _slots(values: _Matrix) -> _Matrix:
         row, operation = rows[works], step[works]
         factor = factors[row, operation]
         flags[row, at] = 1
-        pairs[row, at, 0] = factor
-        pairs[row, at, 1] = np.where(operation == 2, 1 - factor, operation == 1)
+        pairs[row, at, 0] = np.where(operation == 1, 1, factor)
+        pairs[row, at, 1] = np.choose(operation, [1, factor, 1 - factor])
         place[works] = at + 1
     return np.concatenate([flags, pairs.reshape(len(values), -1), _turn(factors[:, 3])], axis=1)
 
@@ -184,9 +181,12 @@ def _factors(values: _Matrix) -> _Matrix:
     return factors
 
 
-def _window(sigma: _Matrix, kernel_size: tuple[int, int]) -> _Matrix:
-    """[B, 2]: height and width of a window in which all weights lie that matter."""
-    reach = np.floor(np.minimum(sigma * _BLUR_REACH, max(kernel_size)))[:, None]
-    width, height = kernel_size
-    window: _Matrix = np.minimum(2 * reach + 1, np.array([height, width], np.float32))
-    return window
+def _weights(sigma: _Matrix, kernel_size: tuple[int, int]) -> _Matrix:
+    """The weights of a Gaussian window: those along a row, then those along a column. Each sum to 1."""
+    deviation = np.maximum(sigma, np.float32(0.01))[:, None]  # 0 where a sample does not come by here
+    parts = []
+    for size in kernel_size:
+        distance = np.arange(size, dtype=np.float32) - np.float32(size // 2)
+        weights = np.exp(-0.5 * np.square(distance / deviation))
+        parts.append(weights / weights.sum(axis=1, keepdims=True))
+    return np.concatenate(parts, axis=1)

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nvidia.dali import fn, types
+from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
-from dalikit.graph.arithmetic import SIXTEENTHS, from_sixteenths
+from dalikit.graph.arithmetic import CUT, from_float, scaled
 from dalikit.transforms.operations import Mixture, Operation, Select
 
 __all__ = ["CarryOut", "mixture", "select", "where"]
@@ -58,16 +58,12 @@ def select(operation: Select, image: DataNode, parameters: DataNode, carry_out: 
 
 def mixture(operation: Mixture, image: DataNode, parameters: DataNode, carry_out: CarryOut) -> DataNode:
     """The weighted sum of the image and of what each branch makes of it."""
-    total = _weighted(image, parameters[operation.column])
+    total = scaled(image, parameters[operation.column], CUT)
     for number, branch in enumerate(operation.branches, start=1):
         made = carry_out(branch, image, parameters)
-        total = total + _weighted(made, parameters[operation.column + number])
-    return from_sixteenths(total)
+        total = total + scaled(made, parameters[operation.column + number])
+    return from_float(total)
 
 
 def _branch(carry_out: CarryOut, case: tuple[Operation, ...]) -> Callable[[DataNode, DataNode], DataNode]:
     return lambda image, parameters: carry_out(case, image, parameters)
-
-
-def _weighted(image: DataNode, weight: DataNode) -> DataNode:
-    return fn.brightness_contrast(image, brightness=SIXTEENTHS, contrast=weight, contrast_center=0.0, dtype=types.INT16)

@@ -14,7 +14,7 @@ from torch.utils.dlpack import from_dlpack
 from dalikit.codec import CpuDecoder
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import EncodedBatch
-from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline
+from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline, columns_of
 from dalikit.threads import use_one_thread
 from dalikit.transforms.recipe import Group, Parameters, Recipe
 
@@ -48,6 +48,7 @@ class GraphExecutor:
         self._recipe = recipe
         self._dtype = dtype
         self._channels_last = channels_last
+        self._columns = columns_of(recipe)
         self._under_way: deque[EncodedBatch] = deque()
         self._pipeline: Any = build_pipeline(
             recipe,
@@ -64,8 +65,8 @@ class GraphExecutor:
         # Wrapped here, a buffer costs 2 us; from a list of arrays feed_input takes 4.
         encoded = TensorListCPU([TensorCPU(data, "", False) for data in batch.data], "", False)
         self._pipeline.feed_input(ENCODED, encoded)
-        if self._recipe.num_columns:
-            self._pipeline.feed_input(PARAMETERS, parameters.matrix)
+        if self._columns.width:
+            self._pipeline.feed_input(PARAMETERS, self._columns.extend(parameters.matrix))
         self._pipeline.schedule_run()
         self._under_way.append(batch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
 
-from dalikit.graph.arithmetic import CUT, uint8
+from dalikit.graph.arithmetic import CUT, from_float, uint8
 from dalikit.graph.columns import GraphColumns
 from dalikit.transforms.operations import Autocontrast, Equalize, Invert, Posterize, Solarize
 
@@ -36,7 +36,7 @@ def autocontrast(operation: Autocontrast, image: DataNode, parameters: DataNode)
     flat = span == 0
     stretched = (image - darkest * (span > 0)) * (255.0 / (span + flat * uint8(255)))
     # A stretched whole level may come out a little below itself, here as in Pillow
-    return fn.cast(stretched + CUT, dtype=types.UINT8)
+    return from_float(stretched + CUT)
 
 
 def equalize(operation: Equalize, image: DataNode, parameters: DataNode) -> DataNode:
@@ -54,4 +54,4 @@ def equalize(operation: Equalize, image: DataNode, parameters: DataNode) -> Data
     step = math.floor(darker / 255.0)
     alone = step < 1  # too few pixels for a histogram: Pillow leaves the channel as it is
     scale = darker / (255.0 * (step + alone))
-    return fn.cast((even * scale) * (step > 0) + image * alone, dtype=types.UINT8)
+    return from_float(even * scale * (step > 0) + image * alone)

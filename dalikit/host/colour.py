@@ -34,6 +34,7 @@ _TINY = 1e-30
 """Added to a brightest level before dividing by it: changes 0 alone."""
 
 _TURN = np.float32(6 / 65025)
+"""65025 is 255 * 255, for S and a; a sixth of a is what `_find_slopes` gives."""
 
 
 def brightness(operation: Brightness, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
@@ -65,8 +66,9 @@ def color_jitter(operation: ColorJitter, pixels: Pixels, values: _Values, scratc
             _JITTER[number](pixels, parameters[4 + number], scratch)
 
 
-def grayscale(operation: Grayscale, pixels: Pixels, values: _Values, scratch: Scratch) -> None:  # noqa: ARG001
+def grayscale(operation: Grayscale, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Makes all channels gray."""
+    del operation, values
     for chunk in pixels.edit(scratch).chunks:
         np.copyto(chunk.all.array, _gray(chunk, scratch.work(chunk.all.array.shape[1])).array)
 

@@ -90,8 +90,13 @@ def autocontrast(operation: Autocontrast, pixels: Pixels, values: _Values, scrat
 def equalize(operation: Equalize, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Makes each channel's histogram even (`ImageOps.equalize`)."""
     del operation, values
-    planes = pixels.planes(scratch).view(3, -1)
-    _look_up(pixels, [_evened(torch.bincount(plane.byte(), minlength=256).numpy()) for plane in planes], scratch)
+    histograms = np.zeros((3, 256), np.int64)
+    for chunk in pixels.edit(scratch).chunks:
+        levels = scratch.work(chunk.red.array.size).byte
+        for histogram, plane in zip(histograms, (chunk.red, chunk.green, chunk.blue), strict=True):
+            np.copyto(levels.array, plane.array, casting="unsafe")
+            histogram += torch.bincount(levels.tensor, minlength=256).numpy()
+    _look_up(pixels, [_evened(histogram) for histogram in histograms], scratch)
 
 
 def sharpness(operation: Sharpness, pixels: Pixels, values: _Values, scratch: Scratch) -> None:

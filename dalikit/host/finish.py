@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dalikit.host.pixels import Pixels, Scratch
 from dalikit.host.operate import Values
+from dalikit.host.pixels import Pixels, Scratch
 from dalikit.transforms.operations import Output
 
 __all__ = ["Finisher"]
@@ -63,7 +63,7 @@ class Finisher:
 
     def _finish_levels(self, levels: Tensor, row: Tensor, scratch: Scratch) -> None:
         # Two copies, uint8 planes first: transposing while converting takes 1.3 times as long.
-        planes = scratch.bytes(levels.numel()).view(levels.shape).copy_(levels)
+        planes = scratch.levels(levels.shape).copy_(levels)
         if row.dtype is torch.float32:
             row.copy_(planes).mul_(self._scale).add_(self._shift)
         else:

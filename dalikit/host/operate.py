@@ -19,9 +19,7 @@ Values = npt.NDArray[np.float32]
 """One row of the parameter matrix."""
 
 
-def apply_operations(
-    operations: tuple[ops.Operation, ...], pixels: Pixels, values: Values, scratch: Scratch
-) -> None:
+def apply_operations(operations: tuple[ops.Operation, ...], pixels: Pixels, values: Values, scratch: Scratch) -> None:
     """Does one operation after the other to an image, in place."""
     for operation in operations:
         _KERNELS[type(operation)](operation, pixels, values, scratch)
@@ -58,9 +56,9 @@ def _mixture(operation: ops.Mixture, pixels: Pixels, values: Values, scratch: Sc
     weights = values[operation.column : operation.column + 1 + len(operation.branches)]
     total = pixels.levels().float().mul_(float(weights[0]))
     for weight, branch in zip(weights[1:].tolist(), operation.branches, strict=True):
-        part = Pixels(pixels.levels())
+        part = pixels.copy(scratch)
         apply_operations(branch, part, values, scratch)
-        total.add_(part.levels(), alpha=weight)
+        total.add_(part.levels().float().mul_(weight))  # apart: add_(alpha=...) rounds once where torchvision does twice
     pixels.replace(total.clamp_(0, 255).to(torch.uint8))
 
 

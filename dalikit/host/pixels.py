@@ -85,6 +85,7 @@ class Scratch:
         self._bytes = 0
         self._works: dict[int, Work] = {}
         self._buffers: list[Plane] = []
+        self._levels = torch.empty(0, dtype=torch.uint8)
 
     def reset(self) -> None:
         """Takes back all frames: the image that used them is finished."""
@@ -124,6 +125,13 @@ class Scratch:
             self._buffers[number] = _plane(torch.zeros(length))
         array, tensor = self._buffers[number]
         return Plane(array[:length], tensor[:length])
+
+    def levels(self, shape: torch.Size) -> Tensor:
+        """uint8 of this shape, the same memory at each call."""
+        length = shape.numel()
+        if len(self._levels) < length:
+            self._levels = torch.empty(length, dtype=torch.uint8)
+        return self._levels[:length].view(shape)
 
 
 class Pixels:

@@ -50,6 +50,18 @@ def test_bench_prints_a_table(tmp_path: Path) -> None:
     assert "| 1.00 |" in rows[2]
 
 
+def test_bench_measures_dinos_crops(tmp_path: Path) -> None:
+    """DINOv2's own augmentation on torchvision, with ratios to it."""
+    photographs = make_photographs(tmp_path, 8)
+    arguments = ("--workload", "dino", "--seconds", "0.1", "--rounds", "1", "--batch-size", "2")
+    result = run("bench", "--data", str(photographs), *arguments)
+    assert result.returncode == 0, result.stderr
+    rows = [line for line in result.stdout.splitlines() if line.startswith("| ")]
+    assert rows[1].startswith("| torch DataLoader + torchvision |")
+    assert "| 1.00 |" in rows[1]
+    assert any(row.startswith("| dalikit (") for row in rows[2:])
+
+
 def size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
     """What Pillow says of an image."""
     with Image.open(path) as image:

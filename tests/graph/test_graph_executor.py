@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from augmentation_contract import AugmentationContract, Bound
 from executor_contract import TOLERANCES, ExecutorContract
 from nvidia.dali.pipeline import Pipeline
 
@@ -137,3 +138,20 @@ def test_the_graph_holds_no_random_operator_and_no_seed(monkeypatch: pytest.Monk
 def test_inputs_are_fed_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = [call for call in operators(TRANSFORMS[0], None, monkeypatch) if call[0] == "external_source"]
     assert [arguments["no_copy"] for _, arguments, _ in inputs] == [True, True]
+
+
+class TestGraphAugmentationsOnTheCpu(AugmentationContract):
+    bounds: ClassVar[dict[str, Bound]] = {
+        "colour": Bound(20, 1.0, 0.001),
+        "levels": Bound(1, 0.01, 0.0),
+        "equalize": Bound(1, 0.1, 0.0),
+        "blur": Bound(2, 0.1, 0.0),
+        "warp": Bound(255, 0.3, 0.01),
+        "moved": Bound(0, 0.0, 0.0),
+        "policy": Bound(255, 1.0, 0.01),
+        "recipe": Bound(60, 1.0, 0.002),
+    }
+
+    def make(self, recipe: Any, *, num_threads: int = 2, **options: Any) -> GraphExecutor:
+        device = torch.device(self.device, 0) if self.device == "cuda" else torch.device("cpu")
+        return GraphExecutor(recipe, batch_size=64, num_threads=num_threads, device=device, **options)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from augmentation_contract import AugmentationContract, Bound
 from executor_bench import draw, read_batch, run
 from executor_contract import TOLERANCES, ExecutorContract
 from pillow_reference import open_rgb, to_tensor
@@ -121,3 +122,17 @@ def test_a_box_of_the_whole_image_is_decoded_as_a_whole(photographs: list[Path])
     image = open_rgb(photographs[0])
     (out,), _ = run(make, T.CenterCrop(image.size[::-1]), photographs[:1])
     assert torch.equal(out, to_tensor(image))
+
+
+EXACT = Bound(0, 0.0, 0.0)
+
+
+class TestHostAugmentations(AugmentationContract):
+    bounds: ClassVar[dict[str, Bound]] = {
+        **dict.fromkeys(("colour", "levels", "equalize", "warp", "moved", "policy"), EXACT),
+        "blur": Bound(1, 0.02, 0.0),  # torchvision's sum in another order, rounded
+        "recipe": Bound(24, 0.1, 0.001),  # those of the resize, then of the blur
+    }
+
+    def make(self, recipe: Any, *, num_threads: int = 2, **options: Any) -> HostExecutor:
+        return HostExecutor(recipe, num_threads=num_threads, **options)

@@ -11,7 +11,7 @@ from nvidia.dali.data_node import DataNode
 
 from dalikit.graph.arithmetic import CUT, CUT_SHIFT, blend, from_float, int16, scaled
 from dalikit.graph.columns import FLAGS, HUE_SLOT, SLOTS, GraphColumns
-from dalikit.graph.conditions import where
+from dalikit.graph.conditions import exchange, where
 from dalikit.transforms.operations import Brightness, ColorJitter, Contrast, Grayscale, Hue, Saturation
 
 __all__ = ["brightness", "color_jitter", "contrast", "grayscale", "hue", "saturation"]
@@ -115,8 +115,9 @@ def _turn_hue(image: DataNode, parameters: DataNode, column: int) -> DataNode:
 
         x' = clip(2 x - median -+ t (M - m), m, M)
 
-    A third of a turn moves the channels by one place, so it is done by taking other channels. What differs from Pillow
-    is its cutting of hue and saturation to 8 bits, but for the mean error, which `columns` allows for.
+    A third of a turn moves the channels by one place, and so is done by taking other channels; a turn backwards is one
+    forwards with green and blue exchanged. Pillow cuts hue and saturation to 8 bits: that is not imitated, but what it
+    does on average is (see `columns`).
     """
     channels = fn.cast(parameters[column + 1 : column + 4], dtype=types.INT32)
     red, green, blue = (image[:, :, channels[number]] for number in range(3))
@@ -125,11 +126,17 @@ def _turn_hue(image: DataNode, parameters: DataNode, column: int) -> DataNode:
     median = math.max(low, math.min(high, blue))
     # as an image of one channel, because brightness_contrast multiplies and rounds in one step
     chroma = fn.expand_dims(greatest - least, axes=[2], new_axis_names="C")
-    shift = fn.brightness_contrast(chroma, brightness=parameters[column], contrast_center=0.0, dtype=types.INT16)
-    shift = fn.squeeze(shift, axes=[2])
+    shift, less = (_times(chroma, parameters[column + number]) for number in (0, 4))
+    ups = (blue > green, red > blue, green > red)
     base, both_ways = median + shift, shift + shift
-    turned = []
-    for channel, right, left in ((red, green, blue), (green, blue, red), (blue, red, green)):
-        moved = channel * int16(2) - base + (left > right) * both_ways
-        turned.append(math.min(math.max(moved, least), greatest))
-    return fn.cast(fn.stack(*turned, axis=2, axis_name="C"), dtype=types.UINT8)
+    turned = [channel * int16(2) - base + up * both_ways for channel, up in zip((red, green, blue), ups, strict=True)]
+    turned[1] = turned[1] - (ups[0] & ups[1]) * less  # between magenta and red, beyond which green rises
+    red, green, blue = (math.min(math.max(channel, least), greatest) for channel in turned)
+    green, blue = exchange(parameters[column + 5] == 1.0, green, blue)
+    return fn.cast(fn.stack(red, green, blue, axis=2, axis_name="C"), dtype=types.UINT8)
+
+
+def _times(plane: DataNode, factor: DataNode) -> DataNode:
+    """(H, W, 1) uint8 -> (H, W) int16, rounded."""
+    product = fn.brightness_contrast(plane, brightness=factor, contrast_center=0.0, dtype=types.INT16)
+    return fn.squeeze(product, axes=[2])

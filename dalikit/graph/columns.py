@@ -35,9 +35,10 @@ __all__ = [
 
 _Matrix = npt.NDArray[np.float32]
 
-HUE_COLUMNS = 4
-"""A hue turn: what is left of it after whole thirds, in sixths of a turn (-1 to 1), and for red, green and blue the
-number of the channel that takes their place."""
+HUE_COLUMNS = 6
+"""A hue turn: what is left of it after whole thirds, in sixths of a turn (0 to 1); for red, green and blue the number of
+the channel that takes their place; by how many sixths less a colour turns that passes red; 1 if the turn is backwards,
+in which case green and blue have changed places, which turns it round."""
 
 SLOTS = "XXSXX" + "XXSXX"
 """What a ColorJitter's operators are in the graph's fixed order, the hue between the halves: X brightness or contrast,
@@ -123,7 +124,9 @@ class GraphColumns:
         if isinstance(operation, GaussianBlur):
             return lambda matrix: _weights(matrix[:, operation.column], operation.kernel_size)
         if isinstance(operation, Posterize):
-            return lambda matrix: 256.0 - 2.0 ** (8.0 - np.clip(matrix[:, operation.column : operation.column + 1], 0, 8))
+            return lambda matrix: (
+                256.0 - 2.0 ** (8.0 - np.clip(matrix[:, operation.column : operation.column + 1], 0, 8))
+            )
         if isinstance(operation, Sharpness):
             return lambda matrix: np.broadcast_to(_SMOOTHING, (len(matrix), 9))
         return None
@@ -132,12 +135,18 @@ class GraphColumns:
 def _turn(part: _Matrix) -> _Matrix:
     """[B, HUE_COLUMNS] of a hue turn by `part` of a full one."""
     steps = np.trunc(part.astype(np.float64) * 255)
-    # Pillow cuts the hue to whole 255ths (half a step lost on average) and counts it modulo 256, which loses one step
-    # more to what passes red forwards and wins one for what passes it backwards, as many warm colours do.
-    turn = steps * _SIXTHS - np.where(steps < 0, 0.004, 0.012)
-    thirds = np.round(turn / 2)
+    backwards = steps < 0
+    turn = np.abs(steps) * _SIXTHS
+    thirds = np.round((turn - 0.01) / 2)
+    far = thirds != 0
+    # Pillow cuts a hue to whole 255ths, half of one too few on average, and then counts modulo 256, not 255: a colour
+    # that passes red is turned by one of them less. Which colours do is only followed up to a sixth of a turn;
+    # beyond, the mean is allowed for: warm colours are frequent, and they pass red backwards.
+    turn += np.where(backwards, np.where(far, 0.2, 0.5), -0.5) * _SIXTHS
+    turn = np.maximum(turn - 2 * thirds, 0)
     channels = (np.arange(3) - thirds[:, None]) % 3
-    return np.column_stack([turn - 2 * thirds, channels]).astype(np.float32)
+    channels = np.where(backwards[:, None], -channels % 3, channels)
+    return np.column_stack([turn, channels, np.where(far, 0, _SIXTHS), backwards]).astype(np.float32)
 
 
 def _slots(values: _Matrix) -> _Matrix:

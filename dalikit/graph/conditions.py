@@ -24,7 +24,7 @@ from nvidia.dali.data_node import DataNode
 from dalikit.graph.arithmetic import CUT, from_float, scaled
 from dalikit.transforms.operations import Mixture, Operation, Select
 
-__all__ = ["CarryOut", "mixture", "select", "where"]
+__all__ = ["CarryOut", "exchange", "mixture", "select", "where"]
 
 CarryOut = Callable[[tuple[Operation, ...], DataNode, DataNode], DataNode]
 """(operations, image, parameters) -> image: emits the operators of some operations, one after another."""
@@ -45,6 +45,14 @@ def where(
     chosen, others = conditional.split(image, predicate=mask)
     chosen_parameters, _ = conditional.split(parameters, predicate=mask)
     return conditional.merge(emit(chosen, chosen_parameters), others, predicate=mask)
+
+
+def exchange(mask: DataNode, one: DataNode, other: DataNode) -> tuple[DataNode, DataNode]:
+    """(one, other), or (other, one) for the samples that have the mask."""
+    conditional = fn._conditional  # type: ignore[attr-defined]  # not in DALI's stubs
+    parts = [conditional.split(node, predicate=mask) for node in (one, other)]
+    first, second = (conditional.merge(parts[1 - number][0], parts[number][1], predicate=mask) for number in (0, 1))
+    return first, second
 
 
 def select(operation: Select, image: DataNode, parameters: DataNode, carry_out: CarryOut) -> DataNode:

@@ -1,13 +1,11 @@
-"""How far each operation is from Pillow's result, in each executor: measured, in grey levels.
-
-`MEASURED` is generated from measurements over many images, never written by hand but for what is exact by definition.
-"""
+"""How far each operation is from Pillow's result, in each executor: measured, in grey levels."""
 
 from __future__ import annotations
 
-from dalikit.transforms.operations import Resize, Warp
+from dalikit.transforms.measured import MEASURED
+from dalikit.transforms.operations import InterpolationMode, Resize, Warp
 
-__all__ = ["EXECUTORS", "MEASURED", "Accuracy", "measured_error"]
+__all__ = ["EXECUTORS", "MEASURED", "Accuracy", "accuracy_keys", "measured_error"]
 
 Accuracy = tuple[float, float]
 """Largest and mean difference from Pillow, in grey levels of 256."""
@@ -15,31 +13,23 @@ Accuracy = tuple[float, float]
 EXECUTORS = ("host", "dali")
 """host: torch's kernels on the CPU's threads. dali: one DALI graph on the device."""
 
-MEASURED: dict[str, dict[str, Accuracy | None]] = {
-    "Autocontrast": {"host": None, "dali": None},
-    "Brightness": {"host": None, "dali": None},
-    "ColorJitter": {"host": None, "dali": None},
-    "Contrast": {"host": None, "dali": None},
-    "Crop": {"host": (0.0, 0.0), "dali": (0.0, 0.0)},
-    "Decode": {"host": None, "dali": None},
-    "Equalize": {"host": None, "dali": None},
-    "Erase": {"host": None, "dali": None},
-    "Flip": {"host": (0.0, 0.0), "dali": (0.0, 0.0)},
-    "GaussianBlur": {"host": None, "dali": None},
-    "Grayscale": {"host": None, "dali": None},
-    "Hue": {"host": None, "dali": None},
-    "Invert": {"host": None, "dali": None},
-    "Mixture": {"host": None, "dali": None},
-    "Output": {"host": None, "dali": None},
-    "Posterize": {"host": None, "dali": None},
-    "Resize": {"host": None, "dali": None},
-    "Saturation": {"host": None, "dali": None},
-    "Sharpness": {"host": None, "dali": None},
-    "Solarize": {"host": None, "dali": None},
-    "Warp": {"host": None, "dali": None},
-}
-"""Name of an operation's class -> executor -> what was measured, or None: not measured. An operation that interpolates
-may have entries for single modes too, such as "Resize.bicubic", which then count in place of the general one."""
+
+def accuracy_keys(operation: object) -> list[str]:
+    """Under which keys an operation may stand in `MEASURED`, the first that is there counts.
+
+    That of an operation that interpolates names the mode, such as "Resize.bicubic", and where the filter is not
+    widened for shrinking, which gives other pixels, "Resize.bicubic antialias=False".
+
+    Args:
+        operation: of dalikit.transforms.operations, or the name of its class.
+    """
+    name = operation if isinstance(operation, str) else type(operation).__name__
+    if not isinstance(operation, Resize | Warp):
+        return [name]
+    mode = f"{name}.{operation.interpolation.value}"
+    if isinstance(operation, Resize) and operation.interpolation is not InterpolationMode.NEAREST:
+        return [mode, name] if operation.antialias else [f"{mode} antialias=False", mode, name]
+    return [mode, name]
 
 
 def measured_error(operation: object, executor: str) -> Accuracy | None:
@@ -49,9 +39,5 @@ def measured_error(operation: object, executor: str) -> Accuracy | None:
         operation: of dalikit.transforms.operations, or the name of its class.
         executor: "host" or "dali".
     """
-    name = operation if isinstance(operation, str) else type(operation).__name__
-    keys = [name]
-    if isinstance(operation, Resize | Warp):
-        keys.insert(0, f"{name}.{operation.interpolation.value}")
-    found = next((MEASURED[key] for key in keys if key in MEASURED), {})
+    found = next((MEASURED[key] for key in accuracy_keys(operation) if key in MEASURED), {})
     return found.get(executor)

@@ -129,7 +129,7 @@ EXACT = Bound(0, 0.0, 0.0)
 
 class TestHostAugmentations(AugmentationContract):
     bounds: ClassVar[dict[str, Bound]] = {
-        **dict.fromkeys(("colour", "levels", "equalize", "warp", "moved", "policy"), EXACT),
+        **dict.fromkeys(("colour", "hue", "levels", "equalize", "warp", "moved", "policy"), EXACT),
         "blur": Bound(1, 0.02, 0.0),  # torchvision's sum in another order, rounded
         "recipe": Bound(24, 0.1, 0.001),  # those of the resize, then of the blur
     }

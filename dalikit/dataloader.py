@@ -408,11 +408,12 @@ def _executor_maker(options: LoaderOptions, recipe: Recipe, batch_size: int, und
         "num_threads": options.num_threads,
         "dtype": options.dtype,
         "channels_last": options.channels_last,
+        "max_idle_outputs": under_way,
     }
     if options.executor == "host":
         from dalikit.host import HostExecutor
 
-        return lambda: HostExecutor(recipe, max_idle_outputs=under_way, **shared)
+        return lambda: HostExecutor(recipe, **shared)
     from dalikit.graph import GraphExecutor
 
     return lambda: GraphExecutor(recipe, batch_size=batch_size, device=options.torch_device, **shared)

@@ -21,7 +21,7 @@ from dalikit.host import HostExecutor
 from dalikit.storage import Location
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.compiler import compile_recipe
-from dalikit.transforms.recipe import Parameters, Recipe
+from dalikit.transforms.recipe import Recipe
 
 __all__ = ["Make", "Measured", "Views", "carried_out", "executor_makers", "measure", "squares"]
 
@@ -115,8 +115,8 @@ def executor_makers(device: str | None) -> dict[str, Make]:
     return makers
 
 
-def carried_out(row: Row, paths: Sequence[Path], makers: dict[str, Make]) -> Iterator[Views]:
-    """What all make of each file; image i has position i and seed 0."""
+def carried_out(row: Row, paths: Sequence[Path], makers: dict[str, Make], first: int = 0) -> Iterator[Views]:
+    """What all make of each file; image i has position first + i, and the seed is 0."""
     recipe = compile_recipe(row.transform)
     executors = {name: make(recipe) for name, make in makers.items()}
     fetcher = ThreadFetcher(_Files(paths), num_threads=1, adjust_orientation=recipe.decode.adjust_orientation)
@@ -124,11 +124,11 @@ def carried_out(row: Row, paths: Sequence[Path], makers: dict[str, Make]) -> Ite
         with ThreadPoolExecutor(2) as threads:
             for start in range(0, len(paths), _BATCH):
                 places = np.arange(start, min(start + _BATCH, len(paths)))
-                batch = fetcher.submit(places, places).result()
+                batch = fetcher.submit(places, places + first).result()
                 parameters = recipe.draw(0, batch.positions, Sizes(batch.heights(), batch.widths()))
                 for executor in executors.values():
                     executor.submit(batch, parameters)
-                wanted = threads.map(_reference(row, recipe, parameters), [paths[place] for place in places], places)
+                wanted = threads.map(_reference(row, recipe), (paths[place] for place in places), parameters.matrix)
                 results = {name: _by_image(executor.result()) for name, executor in executors.items()}
                 for number, (image, expected) in enumerate(wanted):
                     yield Views(image, expected, {name: result[number] for name, result in results.items()})
@@ -161,16 +161,15 @@ def squares(paths: Sequence[Path], folder: Path, side: int = _SIDE) -> list[Path
     made = []
     for number, path in enumerate(paths):
         made.append(folder / f"{side}_{number:04d}.png")
-        ImageOps.fit(_open_rgb(path), (side, side), Image.Resampling.BICUBIC).save(made[-1], compress_level=1)
+        image = ImageOps.fit(_open_rgb(path), (side, side), Image.Resampling.BICUBIC)
+        image.save(made[-1], compress_level=1, icc_profile=None)  # broken profiles would make libpng complain
     return made
 
 
-def _reference(
-    row: Row, recipe: Recipe, parameters: Parameters
-) -> Callable[[Path, Any], tuple[Image.Image, list[Tensor]]]:
-    def of(path: Path, place: Any) -> tuple[Image.Image, list[Tensor]]:
+def _reference(row: Row, recipe: Recipe) -> Callable[[Path, Any], tuple[Image.Image, list[Tensor]]]:
+    def of(path: Path, values: Any) -> tuple[Image.Image, list[Tensor]]:
         image = _open_rgb(path)
-        return image, expected_views(row, recipe, image, parameters.matrix[place % _BATCH])
+        return image, expected_views(row, recipe, image, values)
 
     return of
 

@@ -14,18 +14,22 @@ from dalikit.transforms.compiler import compile_recipe
 
 __all__ = ["operators"]
 
-_PLUMBING = ("cast", "external_source", "reshape", "cat", "_conditional.split", "_conditional.merge")
-"""What brings parameters into form or parts the batch."""
+_EVERYWHERE = ("external_source", "decoders.image", "crop_mirror_normalize")
+"""The two ends of every graph."""
+_FORM = ("cast", "cat", "expand_dims", "reinterpret", "reshape", "squeeze", "stack")
+"""What brings parameters or images into another form."""
+_PARTING = ("_conditional.split", "_conditional.merge")
+"""What parts the batch, so that work is done for some samples."""
 
 
 def operators(transform: Any) -> list[str]:
-    """Names in `nvidia.dali.fn`, in the order of their first use, without what only handles parameters."""
+    """Names in `nvidia.dali.fn`, in the order of their first use, of those that make a transform what it is."""
     called: list[str] = []
     with _recorded(called):
         build_pipeline(
             compile_recipe(transform), batch_size=1, num_threads=1, device_id=None, half=False, channels_last=False
         )
-    return [name for name in dict.fromkeys(called) if name not in _PLUMBING]
+    return [name for name in dict.fromkeys(called) if name not in _EVERYWHERE + _FORM + _PARTING]
 
 
 class _Recorder:

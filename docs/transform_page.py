@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -56,14 +57,15 @@ def write_measured(found: Found, photographs: str) -> None:
     """Writes the numbers behind `describe`: of each operation the worst of its rows."""
     lines = []
     for key, errors in sorted(_worst(found).items()):
-        told = ", ".join(f'"{name}": ({_short(errors[name][0])}, {_short(errors[name][1])})' for name in EXECUTORS)
+        pairs = ((name, *(float(_short(error)) for error in errors[name][:2])) for name in EXECUTORS)
+        told = ", ".join(f'"{name}": ({largest}, {mean})' for name, largest, mean in pairs)
         lines.append(f'    "{key}": {{{told}}},')
-    versions = made_with()
+    origin = "\n".join(textwrap.wrap(f"Of {photographs}, with {made_with()}.", 110))
     text = f'''"""How far each operation is from Pillow's result.
 
 {_GENERATED}
-Of {photographs}, with
-{versions}.
+
+{origin}
 """
 
 from __future__ import annotations
@@ -117,8 +119,10 @@ def _line(cells: list[str]) -> str:
 def _numbers(measured: Measured) -> str:
     if measured.largest == 0:
         return "exact"
-    share = "0" if measured.share == 0 else f"{_round(100 * measured.share, 2):.15g}"
-    return f"{_short(measured.largest)} / {_short(measured.mean)} / {share} %"
+    share = 100 * measured.share
+    told = "0" if share == 0 else "<0.001" if share < 0.001 else f"{_round(share, 2):.15g}"
+    mean = "<0.001" if measured.mean < 0.001 else _short(measured.mean)
+    return f"{_short(measured.largest)} / {mean} / {told} %"
 
 
 def _worst(found: Found) -> dict[str, dict[str, Measured]]:
@@ -139,7 +143,7 @@ def _worst(found: Found) -> dict[str, dict[str, Measured]]:
 
 def _short(value: Any) -> str:
     """Three digits for people; a number for Python."""
-    return f"{_round(float(value), 3 if value >= 1 else 2):.15g}" if value else "0.0"
+    return f"{_round(float(value), 3 if value >= 1 else 2):.15g}" if value else "0"
 
 
 def _round(value: float, digits: int) -> float:

@@ -33,6 +33,7 @@ _BACKGROUND = (250, 250, 250)
 _INK = (40, 40, 40)
 _MAX_BYTES = 290_000
 _ZOOM = 16  # of differences
+_FIRST = 3  # position: what is drawn there shows what each transform does
 _CHOSEN = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle")
 """The photographs in colour with something to see at once."""
 
@@ -56,9 +57,8 @@ def write_pictures(folder: Path, photographs: Sequence[Path], scratch: Path) -> 
 
 
 def _line(row: Row, number: int, paths: Sequence[Path]) -> list[Image.Image]:
-    """The cells of a row, of another photograph and position for each row."""
-    number %= len(paths)
-    views = list(carried_out(row, paths, executor_makers(None)))[number]
+    """The cells of a row; each has another photograph and position."""
+    (views,) = carried_out(row, [paths[number % len(paths)]], executor_makers(None), _FIRST + number)
     output = compile_recipe(row.transform).groups[0].views[0].output
     wanted = _levels(views.expected[0], output)
     found = [_levels(views.found[name][0], output) for name in _EXECUTORS]
@@ -71,7 +71,9 @@ def _levels(view: Tensor, output: Output) -> Tensor:
     levels = view.double()
     if output.scale is None or output.shift is None:
         return levels
-    scale, shift = (torch.tensor(numbers, dtype=torch.float64)[:, None, None] for numbers in (output.scale, output.shift))
+    scale, shift = (
+        torch.tensor(numbers, dtype=torch.float64)[:, None, None] for numbers in (output.scale, output.shift)
+    )
     return (levels - shift) / scale
 
 
@@ -106,7 +108,7 @@ def _table(heading: str, captions: Sequence[str], lines: Sequence[Sequence[Image
 def _dino(paths: Sequence[Path]) -> Image.Image:
     """DINO's ten views: torchvision's above, then each executor's."""
     row = next(row for row in ROWS if row.transform == DINO)
-    views: Views = list(carried_out(row, paths, executor_makers(None)))[0]
+    views: Views = next(iter(carried_out(row, paths[:1], executor_makers(None))))
     outputs = [view.output for group in compile_recipe(DINO).groups for view in group.views]
     lines: list[tuple[str, list[Tensor]]] = [("torchvision", views.expected)]
     lines += [(name, views.found[name]) for name in _EXECUTORS]

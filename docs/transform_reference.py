@@ -16,7 +16,7 @@ from dalikit.bench.torchvision import import_torchvision
 from dalikit.transforms.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the reference is the tests' own
-from pillow_reference import finish, pillow_views, to_tensor  # noqa: E402
+from pillow_reference import finish, pillow_views, to_tensor
 
 __all__ = ["TORCHVISION", "expected_views"]
 

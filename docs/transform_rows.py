@@ -105,9 +105,9 @@ _CROPPED = "RandomResizedCrop(224), RandomHorizontalFlip()"
 
 DINO = T.DataAugmentationDINO((0.32, 1.0), (0.05, 0.32), 8)
 
-_TIES = "pixels that lie equally near to two others"
+_TIES = "where two pixels are equally near"
 _HUE = "Pillow's hue has 8 bits"
-_FLOAT = "see Exact above"
+_FLOAT = "float32, to its last bits"
 
 
 def _row(kind: str, code: str, **more: Any) -> Row:
@@ -124,7 +124,7 @@ def _sizes() -> Iterator[Row]:
         yield _row("sizes", f"Resize((400, 600), interpolation={mode!r})", drawn=False, pictured=False, **more)
     for mode in ("bilinear", "bicubic"):
         code = f"Resize(224, interpolation={mode!r}, antialias=False)"
-        note = "of torchvision's tensors; Pillow always antialiases"
+        note = "beside torch's `interpolate` in float32"
         yield _row("sizes", code, original=True, pictured=mode == "bicubic", note=note)
     yield _row("sizes", "CenterCrop(160)", drawn=False, original=True, pictured=False)
     yield _row("sizes", "CenterCrop((300, 600))", drawn=False, original=True, pictured=False)
@@ -140,8 +140,8 @@ def _output() -> Iterator[Row]:
     yield _row("output", "PILToTensor()", drawn=False, note="images are uint8 tensors from the beginning")
     yield _row("output", "ToImage()", drawn=False, note="images are uint8 tensors from the beginning")
     yield _row("output", "ToTensor()", drawn=False, note=_FLOAT)
-    yield _row("output", "ConvertImageDtype(torch.float32)", drawn=False, note=_FLOAT)
-    yield _row("output", "ToDtype(torch.float32, scale=True)", drawn=False, note=_FLOAT)
+    yield _row("output", "Compose([PILToTensor(), ConvertImageDtype(torch.float32)])", drawn=False, note=_FLOAT)
+    yield _row("output", "Compose([ToImage(), ToDtype(torch.float32, scale=True)])", drawn=False, note=_FLOAT)
     yield _row("output", f"Compose([ToTensor(), Normalize({_MEAN_STD})])", drawn=False, note=_FLOAT)
     yield _row("output", "RandomErasing(p=1.0)")
     yield _row("output", f"Compose([{_TO_TENSOR}, RandomErasing(p=1.0, value=(0.5, -1.0, 2.0))])", note=_FLOAT)
@@ -220,7 +220,9 @@ def _recipes() -> Iterator[Row]:
     policy = "RandomResizedCrop(176), RandomHorizontalFlip(), RandAugment()"
     yield recipe("ImageNet, training", f"Compose([{_CROPPED}, {_TO_TENSOR}])")
     yield recipe("ImageNet, evaluation", f"Compose([Resize(256), CenterCrop(224), {_TO_TENSOR}])")
-    yield recipe("`make_classification_train_transform()`", "make_classification_train_transform()", "DINOv2's; bicubic")
+    yield recipe(
+        "`make_classification_train_transform()`", "make_classification_train_transform()", "DINOv2's; bicubic"
+    )
     yield recipe("`make_classification_eval_transform()`", "make_classification_eval_transform()", "DINOv2's; bicubic")
     yield recipe(
         "ImageNet, training with RandAugment",
@@ -244,19 +246,16 @@ def _recipes() -> Iterator[Row]:
 
 
 def _elsewhere() -> Iterator[Row]:
-    batch = "done to the finished batch by torch, whatever the executor; `tests/dataloader/test_mixing.py` holds it to torchvision's"
+    batch = "done to the finished batch by torch, whatever the executor; `tests/dataloader/test_mixing.py`"
     yield Row("batches", "`MixUp(num_classes=1000)`", T.MixUp(num_classes=1000), reason=batch)
     yield Row("batches", "`CutMix(num_classes=1000)`", T.CutMix(num_classes=1000), reason=batch)
     yield Row("batches", "`OnCPU(function)`", T.OnCPU(str), reason="the function's own result, unchanged")
 
 
-ROWS: tuple[Row, ...] = tuple(
-    row
-    for rows in (
-        *(_sizes, _output, _colour, _levels, _filters, _warps, _chance, _policies, _parts, _recipes, _elsewhere),
-    )
-    for row in rows()
-)
+_MAKERS = (_sizes, _output, _colour, _levels, _filters, _warps, _chance, _policies, _parts, _recipes, _elsewhere)
+
+ROWS: tuple[Row, ...] = tuple(row for rows in _MAKERS for row in rows())
+"""All rows, in the order of the page."""
 
 
 # Which operations a row is about

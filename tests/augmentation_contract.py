@@ -139,7 +139,9 @@ class AugmentationContract:
     def test_pixels_are_torchvisions_within_the_bound(self, kind: str, name: str, photographs: list[Path]) -> None:
         self.check(CASES[kind][name], photographs, self.bounds[kind])
 
-    @pytest.mark.parametrize(("kind", "name"), [(k, n) for k in ("colour", "hue", "levels", "equalize") for n in CASES[k]])
+    @pytest.mark.parametrize(
+        ("kind", "name"), [(kind, name) for kind in ("colour", "hue", "levels", "equalize") for name in CASES[kind]]
+    )
     def test_odd_images_too(self, kind: str, name: str, tmp_path: Path) -> None:
         """One pixel, one row, one colour, gray, every hue, very wide."""
         random = np.random.default_rng(0)
@@ -241,6 +243,16 @@ class AugmentationContract:
         for row, path in enumerate(photographs[:3]):
             levels = pillow_pixels(open_rgb(path), T.CenterCrop(50), parameters.matrix[row])
             assert torch.equal(images[row].cpu(), finish(levels, output, parameters.matrix[row]))
+
+    def test_what_is_drawn_for_nothing_does_no_harm(self, photographs: list[Path]) -> None:
+        images, parameters = run(
+            self.make, T.Compose([T.RandomApply([]), T.RandomChoice([T.CenterCrop(9)])]), photographs
+        )
+        assert parameters.matrix.shape[1] == 6
+        assert images.shape == (12, 3, 9, 9)
+        whole, _ = run(self.make, T.RandomApply([]), photographs)
+        plain, _ = run(self.make, None, photographs)
+        assert all(torch.equal(one, other) for one, other in zip(whole, plain, strict=True))
 
     # Invariance
 

@@ -19,6 +19,7 @@ FLOORS = {
     "dalikit.distributed": 0,
     "dalikit.workers": 0,
     "dalikit.codec": 0,
+    "dalikit.memory": 0,
     "dalikit.threads": 0,
     "dalikit.callables": 0,
     "dalikit.samples": 0,

@@ -79,7 +79,8 @@ def define_graph(recipe: Recipe, *, on_gpu: bool, half: bool, channels_last: boo
     encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
     parameters = None
     if columns.width:
-        parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
+        # `preserve`: a recipe may draw what no operator reads, and an input that leads nowhere would be left out.
+        parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True, preserve=True)
     graph = _Graph(columns, half=half, channels_last=channels_last)
     image, done = _decode(recipe, encoded, parameters, on_gpu=on_gpu)
     image = graph.carry_out(recipe.shared, image, parameters)

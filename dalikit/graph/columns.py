@@ -36,9 +36,9 @@ __all__ = [
 _Matrix = npt.NDArray[np.float32]
 
 HUE_COLUMNS = 6
-"""A hue turn: what is left of it after whole thirds, in sixths of a turn (0 to 1); for red, green and blue the number of
-the channel that takes their place; by how many sixths less a colour turns that passes red; 1 if the turn is backwards,
-in which case green and blue have changed places, which turns it round."""
+"""A hue turn: what is left of it after whole thirds, in sixths of a turn (-1 to 1); for red, green and blue the number
+of the channel that takes their place; by how many sixths less a colour turns that passes red; 1 if the turn is
+backwards, in which case green and blue have changed places, so that it is one forwards."""
 
 SLOTS = "XXSXX" + "XXSXX"
 """What a ColorJitter's operators are in the graph's fixed order, the hue between the halves: X brightness or contrast,
@@ -46,7 +46,7 @@ S saturation. Every order of the four is found in it from left to right, and hue
 
 HUE_SLOT = len(SLOTS)
 FLAGS = len(SLOTS) + 1
-"""An exact ColorJitter's columns: FLAGS times whether a slot is used (the last: hue); for each slot two factors (X: of
+"""A ColorJitter's columns: FLAGS times whether a slot is used (the last: hue); for each slot two factors (X: of
 brightness and of contrast, one of them 1; S: of the image and of its gray, together 1); HUE_COLUMNS."""
 
 _HALF = len(SLOTS) // 2
@@ -75,11 +75,9 @@ class GraphColumns:
     Args:
         operations: all that the graph carries out.
         num_columns: P, of the matrix as it is drawn.
-        exact: a ColorJitter done step by step, as Pillow does it; False: fused into one operator.
     """
 
-    def __init__(self, operations: Iterable[Operation], num_columns: int, *, exact: bool = True) -> None:
-        self.exact = exact
+    def __init__(self, operations: Iterable[Operation], num_columns: int) -> None:
         self._drawn = num_columns
         self._first: dict[Operation, int] = {}
         self._width = num_columns
@@ -119,8 +117,7 @@ class GraphColumns:
         if isinstance(operation, Hue):
             return lambda matrix: _turn(matrix[:, operation.column])
         if isinstance(operation, ColorJitter):
-            fill = _slots if self.exact else _factors
-            return lambda matrix: fill(matrix[:, operation.column : operation.column + 8])
+            return lambda matrix: _slots(matrix[:, operation.column : operation.column + 8])
         if isinstance(operation, GaussianBlur):
             return lambda matrix: _weights(matrix[:, operation.column], operation.kernel_size)
         if isinstance(operation, Posterize):
@@ -143,14 +140,13 @@ def _turn(part: _Matrix) -> _Matrix:
     # that passes red is turned by one of them less. Which colours do is only followed up to a sixth of a turn;
     # beyond, the mean is allowed for: warm colours are frequent, and they pass red backwards.
     turn += np.where(backwards, np.where(far, 0.2, 0.5), -0.5) * _SIXTHS
-    turn = np.maximum(turn - 2 * thirds, 0)
     channels = (np.arange(3) - thirds[:, None]) % 3
     channels = np.where(backwards[:, None], -channels % 3, channels)
-    return np.column_stack([turn, channels, np.where(far, 0, _SIXTHS), backwards]).astype(np.float32)
+    return np.column_stack([turn - 2 * thirds, channels, np.where(far, 0, _SIXTHS), backwards]).astype(np.float32)
 
 
 def _slots(values: _Matrix) -> _Matrix:
-    """The columns of an exact ColorJitter, from its eight drawn ones."""
+    """The columns of a ColorJitter, from its eight drawn ones."""
     order, factors = values[:, :4].astype(np.int64), values[:, 4:]
     rows = np.arange(len(values))
     flags = np.zeros((len(values), FLAGS), np.float32)
@@ -180,14 +176,6 @@ def _next_slots() -> npt.NDArray[np.int64]:
 
 
 _NEXT = _next_slots()
-
-
-def _factors(values: _Matrix) -> _Matrix:
-    """The columns of a fused ColorJitter: the four factors (hue in degrees), neutral where it is not done."""
-    done = (values[:, :4, None] == np.arange(4)).any(axis=1)
-    scale, neutral = np.array([[1, 1, 1, 360], [1, 1, 1, 0]], np.float32)
-    factors: _Matrix = np.where(done, values[:, 4:] * scale, neutral)
-    return factors
 
 
 def _weights(sigma: _Matrix, kernel_size: tuple[int, int]) -> _Matrix:

@@ -15,6 +15,7 @@ from dalikit.codec import CpuDecoder
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import EncodedBatch
 from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline, columns_of
+from dalikit.memory import OutputMemory
 from dalikit.threads import use_one_thread
 from dalikit.transforms.recipe import Group, Parameters, Recipe
 
@@ -31,6 +32,7 @@ class GraphExecutor:
         device: of the outputs: "cpu", or a CUDA device.
         dtype: of floating outputs: float32, float16 or bfloat16 (which DALI lacks; torch converts it).
         channels_last: memory order of the batch.
+        max_idle_outputs: how many output blocks of several views to keep for later batches (on a CPU).
     """
 
     name = "dali"
@@ -44,8 +46,10 @@ class GraphExecutor:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
+        max_idle_outputs: int = 4,
     ) -> None:
         self._recipe = recipe
+        self._memories = {group.name: OutputMemory(max_idle_outputs) for group in recipe.groups}
         self._dtype = dtype
         self._channels_last = channels_last
         self._columns = columns_of(recipe)
@@ -76,8 +80,8 @@ class GraphExecutor:
         On a GPU this waits until the batch is finished there, so its tensors may be used on any stream.
 
         Returns:
-            For each group of views (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ. A group of
-            one view is DALI's memory; several are copied into one block.
+            For each group of views (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ. A group
+            of one view is DALI's memory; several are copied into one block.
 
         Raises:
             DecodeError: an image cannot be decoded.
@@ -99,13 +103,17 @@ class GraphExecutor:
         if len({tuple(shape) for view in views for shape in view.shape()}) > 1:
             return [[self._to_torch(view[row], group) for row in range(len(view))] for view in views]
         tensors = [self._to_torch(view.as_tensor(), group) for view in views]
-        return tensors[0][None] if len(tensors) == 1 else self._stack(tensors)
+        return tensors[0][None] if len(tensors) == 1 else self._stack(tensors, self._memories[group.name])
 
-    def _stack(self, views: list[Tensor]) -> Tensor:
+    def _stack(self, views: list[Tensor], memory: OutputMemory) -> Tensor:
         """(n, B, 3, H, W), in memory as `channels_last` says."""
         if self._channels_last:
-            return torch.stack([view.movedim(-3, -1) for view in views]).movedim(-1, -3)
-        return torch.stack(views)
+            views = [view.movedim(-3, -1) for view in views]
+        shape, first = (len(views), *views[0].shape), views[0]
+        # A GPU's memory comes from torch's pool, a CPU's would come fresh from the system, page fault by page fault.
+        out = memory.empty(shape, first.dtype) if first.device.type == "cpu" else first.new_empty(shape)
+        torch.stack(views, out=out)
+        return out.movedim(-1, -3) if self._channels_last else out
 
     def _to_torch(self, images: Any, group: Group) -> Tensor:
         tensor = from_dlpack(images)

@@ -19,9 +19,9 @@ from dalikit.codec import CpuDecoder, Region
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import EncodedBatch
 from dalikit.host.finish import Finisher
-from dalikit.host.memory import OutputMemory
 from dalikit.host.operate import Values, apply_operations, crop_box
 from dalikit.host.pixels import Pixels, Scratch
+from dalikit.memory import OutputMemory
 from dalikit.threads import use_one_thread
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.operations import Crop, Operation

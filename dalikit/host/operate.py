@@ -58,7 +58,8 @@ def _mixture(operation: ops.Mixture, pixels: Pixels, values: Values, scratch: Sc
     for weight, branch in zip(weights[1:].tolist(), operation.branches, strict=True):
         part = pixels.copy(scratch)
         apply_operations(branch, part, values, scratch)
-        total.add_(part.levels().float().mul_(weight))  # apart: add_(alpha=...) rounds once where torchvision does twice
+        # not add_(alpha=...), which rounds once where torchvision does twice
+        total.add_(part.levels().float().mul_(weight))
     pixels.replace(total.clamp_(0, 255).to(torch.uint8))
 
 

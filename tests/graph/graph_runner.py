@@ -27,7 +27,6 @@ def run(
     images: Images,
     values: Any,
     *,
-    exact: bool = True,
     finish: Callable[[Any, Any], Any] | None = None,
 ) -> list[Any]:
     """What the graph makes of images, on the CPU: one array each.
@@ -36,11 +35,10 @@ def run(
         operations: of the graph.
         images: one batch.
         values: their parameters, one row each.
-        exact: of `GraphColumns`.
         finish: (image, parameters) -> output, emits what follows.
     """
     matrix = np.array(values, np.float32).reshape(len(images), -1)
-    columns = GraphColumns(operations, matrix.shape[1], exact=exact)
+    columns = GraphColumns(operations, matrix.shape[1])
     pipeline = Pipeline(batch_size=len(images), num_threads=2, device_id=None, prefetch_queue_depth=1)
     with pipeline:
         pipeline.set_outputs(*define(operations, columns, finish=finish))
@@ -72,9 +70,9 @@ def define(
     return [image if finish is None else finish(image, parameters), parameters]
 
 
-def serialized(operations: Sequence[op.Operation], num_columns: int, *, on_gpu: bool, exact: bool = True) -> Any:
+def serialized(operations: Sequence[op.Operation], num_columns: int, *, on_gpu: bool) -> Any:
     """The graph as bytes: DALI checks every operator's arguments then, and needs no GPU."""
-    columns = GraphColumns(operations, num_columns, exact=exact)
+    columns = GraphColumns(operations, num_columns)
     pipeline = Pipeline(batch_size=4, num_threads=2, device_id=None)
     with pipeline:
         pipeline.set_outputs(*define(operations, columns, on_gpu=on_gpu))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from dalikit.host.memory import OutputMemory
+from dalikit.memory import OutputMemory
 
 SHAPE = (4, 3, 8, 8)
 

@@ -18,9 +18,9 @@ from dalikit.transforms.recipe import Recipe
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the reference is the tests' own
 from pillow_reference import finish, pillow_views, to_tensor
 
-__all__ = ["TORCHVISION", "expected_views"]
+__all__ = ["expected_views", "v2"]
 
-TORCHVISION: Any = import_torchvision()
+import_torchvision()
 from torchvision.transforms import v2  # noqa: E402
 
 

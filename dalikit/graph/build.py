@@ -18,10 +18,10 @@ from nvidia.dali.pipeline import Pipeline
 from dalikit.graph.columns import GraphColumns
 from dalikit.graph.filters import erase
 from dalikit.graph.operate import operate
-from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation, Output, Resize
+from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation, Output, Resize, Select
 from dalikit.transforms.recipe import Recipe
 
-__all__ = ["ENCODED", "PARAMETERS", "build_pipeline", "columns_of", "define_graph"]
+__all__ = ["ENCODED", "PARAMETERS", "build_pipeline", "columns_of", "define_graph", "reads_parameters"]
 
 ENCODED = "encoded"
 PARAMETERS = "parameters"
@@ -35,9 +35,21 @@ _INTERPOLATIONS = {
 
 def columns_of(recipe: Recipe) -> GraphColumns:
     """The columns that the graph of a recipe is fed."""
+    return GraphColumns(_operations(recipe), recipe.num_columns)
+
+
+def reads_parameters(recipe: Recipe) -> bool:
+    """Whether any operator does: a recipe may draw what nobody reads, and DALI drops an input that leads nowhere."""
+    return any(view.output.erase for group in recipe.groups for view in group.views) or any(
+        any(operation.cases) if isinstance(operation, Select) else hasattr(operation, "column")
+        for operation in _operations(recipe)
+    )
+
+
+def _operations(recipe: Recipe) -> tuple[Operation, ...]:
+    """All that is done to images, those in cases not counted apart."""
     views = [view for group in recipe.groups for view in group.views]
-    operations = (*recipe.shared, *(operation for view in views for operation in view.operations))
-    return GraphColumns(operations, recipe.num_columns)
+    return (*recipe.shared, *(operation for view in views for operation in view.operations))
 
 
 def build_pipeline(
@@ -78,9 +90,8 @@ def define_graph(recipe: Recipe, *, on_gpu: bool, half: bool, channels_last: boo
     columns = columns_of(recipe)
     encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
     parameters = None
-    if columns.width:
-        # `preserve`: a recipe may draw what no operator reads, and an input that leads nowhere would be left out.
-        parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True, preserve=True)
+    if reads_parameters(recipe):
+        parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
     graph = _Graph(columns, half=half, channels_last=channels_last)
     image, done = _decode(recipe, encoded, parameters, on_gpu=on_gpu)
     image = graph.carry_out(recipe.shared, image, parameters)

@@ -57,10 +57,10 @@ def exchange(mask: DataNode, one: DataNode, other: DataNode) -> tuple[DataNode, 
 
 def select(operation: Select, image: DataNode, parameters: DataNode, carry_out: CarryOut) -> DataNode:
     """Each sample through the operations of its case."""
-    drawn = parameters[operation.column]
-    for number, case in enumerate(operation.cases):
-        if case:
-            image = where(drawn == float(number), _branch(carry_out, case), image, parameters)
+    cases = [(float(number), case) for number, case in enumerate(operation.cases) if case]
+    drawn = parameters[operation.column] if cases else None
+    for number, case in cases:
+        image = where(drawn == number, _branch(carry_out, case), image, parameters)
     return image
 
 

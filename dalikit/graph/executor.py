@@ -14,7 +14,7 @@ from torch.utils.dlpack import from_dlpack
 from dalikit.codec import CpuDecoder
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import EncodedBatch
-from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline, columns_of
+from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline, columns_of, reads_parameters
 from dalikit.memory import OutputMemory
 from dalikit.threads import use_one_thread
 from dalikit.transforms.recipe import Group, Parameters, Recipe
@@ -53,6 +53,7 @@ class GraphExecutor:
         self._dtype = dtype
         self._channels_last = channels_last
         self._columns = columns_of(recipe)
+        self._reads_parameters = reads_parameters(recipe)
         self._under_way: deque[EncodedBatch] = deque()
         self._pipeline: Any = build_pipeline(
             recipe,
@@ -69,7 +70,7 @@ class GraphExecutor:
         # Wrapped here, a buffer costs 2 us; from a list of arrays feed_input takes 4.
         encoded = TensorListCPU([TensorCPU(data, "", False) for data in batch.data], "", False)
         self._pipeline.feed_input(ENCODED, encoded)
-        if self._columns.width:
+        if self._reads_parameters:
             self._pipeline.feed_input(PARAMETERS, self._columns.extend(parameters.matrix))
         self._pipeline.schedule_run()
         self._under_way.append(batch)

@@ -211,6 +211,7 @@ def test_a_choice_of_several_steps_together_is_indented_once_more() -> None:
     assert lines_of(choice)[1] == "RandomChoice(p=(0.25, 0.5))"
 
 
+@pytest.mark.usefixtures("_known")
 def test_a_long_step_has_a_line_of_its_own() -> None:
     lines = lines_of(RandomApply([ColorJitter(0.4, 0.4, 0.2, 0.1)]))
     jitter = "  ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1))"

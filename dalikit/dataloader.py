@@ -80,7 +80,8 @@ class DataLoader:
         seed: key of all randomness, 0 to 2**63 - 1. None: drawn once from torch's generator (or `generator`) when the
             loader is made, so `torch.manual_seed` decides it; a loaded state brings its own. With a sampler that is
             shared out to several ranks, None is the sampler's seed, on which the ranks agree.
-        **options: transform, device, dtype, channels_last, executor, num_threads, prefetch_batches, rank, world_size.
+        **options: transform, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches, rank,
+            world_size, return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or contradicts another.
@@ -264,7 +265,7 @@ class DataLoader:
             sampler=identity,
             dataset=describe(self.dataset),
             transform=self._recipe.fingerprint,
-            executor=self.options.executor,
+            executor=self.options.arithmetic,
         )
 
     # Life
@@ -413,7 +414,7 @@ def _executor_maker(options: LoaderOptions, recipe: Recipe, batch_size: int, und
     if options.executor == "host":
         from dalikit.host import HostExecutor
 
-        return lambda: HostExecutor(recipe, **shared)
+        return lambda: HostExecutor(recipe, resize=options.resize, **shared)
     from dalikit.graph import GraphExecutor
 
     return lambda: GraphExecutor(recipe, batch_size=batch_size, device=options.torch_device, **shared)

@@ -107,7 +107,8 @@ def make_data_loader(
         worker_globals: for worker processes.
         worker_packages: for worker processes.
         timeout: seconds to wait for a batch; 0 or less: as long as it takes.
-        **options: transform, device, dtype, channels_last, executor, num_threads, prefetch_batches, rank, world_size.
+        **options: transform, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches, rank,
+            world_size, return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or of no use to the sampler.

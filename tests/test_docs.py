@@ -119,7 +119,7 @@ def test_measuring_finds_what_is_equal_and_what_is_not(photographs: list[Path], 
 
 def test_floating_outputs_are_compared_in_levels(photographs: list[Path], tmp_path: Path) -> None:
     paths = squares(photographs[:2], tmp_path, 32)
-    normalized = T.Compose([T.RandomInvert(1.0), T.ToTensor(), T.Normalize(0.5, 0.25)])
+    normalized = T.Compose([T.RandomInvert(1.0), T.ToTensor(), T.Normalize([0.5] * 3, [0.25] * 3)])
     code = "Compose([RandomInvert(p=1.0), ToTensor(), Normalize([0.5] * 3, [0.25 * 128 / 127] * 3)])"
     row = Row("output", "another std", normalized, code, drawn=False)
     for found in measure(row, paths, executor_makers(None)).values():
@@ -150,7 +150,7 @@ def refusals() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("refused", "instead"), refusals())
 def test_what_it_calls_refused_is_refused_and_what_it_advises_is_not(refused: str, instead: str) -> None:
     names: dict[str, Any] = {"T": T, "v2": v2}
-    with pytest.raises(ArgumentError, match="."):
+    with pytest.raises(ArgumentError, match=r"."):
         eval(refused, names)
     assert isinstance(eval(instead, names), T.Transform)
 

@@ -49,6 +49,7 @@ class HostExecutor:
         num_threads: how many threads, each of which keeps one core busy.
         dtype: of floating outputs: float32, float16 or bfloat16.
         channels_last: memory order of the batch.
+        resize: "torch", its fast uint8 kernel; or "pillow", exactly Pillow's pixels.
         max_idle_outputs: how many batches' output blocks to keep for later batches.
     """
 
@@ -61,6 +62,7 @@ class HostExecutor:
         num_threads: int,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
+        resize: str = "torch",
         max_idle_outputs: int = 4,
     ) -> None:
         self._recipe = recipe
@@ -75,7 +77,9 @@ class HostExecutor:
 
         def make_context() -> _Context:
             use_one_thread()
-            return _Context(CpuDecoder(adjust_orientation=adjust_orientation), Scratch())
+            return _Context(
+                CpuDecoder(adjust_orientation=adjust_orientation), Scratch(pillow_resize=resize == "pillow")
+            )
 
         self._pool = WorkerPool(num_threads, "dalikit-host", make_context)
 

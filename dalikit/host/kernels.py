@@ -7,18 +7,26 @@ CPU.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from dalikit.transforms.operations import InterpolationMode
 
-__all__ = ["crop", "flip", "resize"]
+__all__ = ["crop", "flip", "resize", "resize_by_pillow"]
 
 _MODES = {
     InterpolationMode.NEAREST: "nearest-exact",  # Pillow's rule; torch's "nearest" rounds another way
     InterpolationMode.BILINEAR: "bilinear",
     InterpolationMode.BICUBIC: "bicubic",
+}
+
+_FILTERS = {
+    InterpolationMode.NEAREST: Image.Resampling.NEAREST,
+    InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
+    InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
 }
 
 
@@ -49,6 +57,15 @@ def resize(image: Tensor, height: int, width: int, mode: InterpolationMode, anti
         antialias=antialias and smooth,
     )
     return resized[0]
+
+
+def resize_by_pillow(image: Tensor, height: int, width: int, mode: InterpolationMode) -> Tensor:
+    """The same, exactly as Pillow does it: four to five times as slow."""
+    if tuple(image.shape[1:]) == (height, width):
+        return image
+    whole = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    resized = whole.resize((width, height), _FILTERS[mode])
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 def flip(image: Tensor, horizontal: bool) -> Tensor:

@@ -37,9 +37,13 @@ def _crop(operation: ops.Crop, pixels: Pixels, values: Values, scratch: Scratch)
 
 
 def _resize(operation: ops.Resize, pixels: Pixels, values: Values, scratch: Scratch) -> None:
-    del scratch
     height, width = int(values[operation.column]), int(values[operation.column + 1])
-    pixels.replace(kernels.resize(pixels.levels(), height, width, operation.interpolation, operation.antialias))
+    levels, mode = pixels.levels(), operation.interpolation
+    # Pillow always widens its filter, so it cannot do without.
+    if scratch.pillow_resize and (operation.antialias or mode is ops.InterpolationMode.NEAREST):
+        pixels.replace(kernels.resize_by_pillow(levels, height, width, mode))
+    else:
+        pixels.replace(kernels.resize(levels, height, width, mode, operation.antialias))
 
 
 def _flip(operation: ops.Flip, pixels: Pixels, values: Values, scratch: Scratch) -> None:

@@ -77,9 +77,14 @@ class Frame:
 
 
 class Scratch:
-    """Memory of one thread, handed out again for each image."""
+    """Memory of one thread, handed out again for each image.
 
-    def __init__(self) -> None:
+    Args:
+        pillow_resize: whether this thread resizes by Pillow.
+    """
+
+    def __init__(self, *, pillow_resize: bool = False) -> None:
+        self.pillow_resize = pillow_resize
         self._frames: dict[tuple[int, int], list[Frame]] = {}
         self._used: dict[tuple[int, int], int] = {}
         self._bytes = 0

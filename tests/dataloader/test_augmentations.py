@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from pillow_reference import open_rgb, pillow_views
 from torchvision_import import import_torchvision
 
 import dalikit.transforms as T
 from dalikit import DataLoader, MaskingGenerator, SampleList, SamplerType, collate_data_and_cast
 from dalikit.datasets import ImageFolder
 from dalikit.errors import ArgumentError, DecodeError
+from dalikit.transforms.base import Sizes
+from dalikit.transforms.compiler import compile_recipe
 
 import_torchvision()
 from torchvision import transforms as tv  # noqa: E402
@@ -165,6 +168,28 @@ def test_a_collate_fn_that_draws_resumes_too_and_leaves_the_callers_generators_a
     random.seed(99)
     assert_same(next(iter(resumed)), batches[1])
     assert batches[0]["noise"].tolist() != batches[1]["noise"].tolist()
+
+
+def test_resizing_by_pillow_leaves_nothing_but_the_blurs_rounding(make: Make, dataset: ImageFolder) -> None:
+    """And a state knows with which arithmetic it was made."""
+    arguments = {"transform": DINO, "sampler_type": None, "shuffle": False, "executor": "host"}
+    loader = make(**arguments, resize="pillow")
+    images, _ = next(iter(loader))
+    recipe = compile_recipe(DINO)
+    sizes = Sizes(*(np.array([open_rgb(path_of(dataset, row)).size[axis] for row in range(5)]) for axis in (1, 0)))
+    matrix = recipe.draw(loader.seed, np.arange(5), sizes).matrix
+    output = recipe.groups[0].views[0].output
+    scale, shift = (torch.tensor(numbers)[:, None, None] for numbers in (output.scale, output.shift))
+    for row in range(5):
+        views = pillow_views(open_rgb(path_of(dataset, row)), DINO, matrix[row])
+        for group, expected in zip((images["global_crops"], images["local_crops"]), views, strict=True):
+            for view, levels in zip(group[:, row], expected, strict=True):
+                assert ((view - shift) / scale - levels).abs().max() <= 1.01
+    assert loader.state_dict()["executor"] == "host, resize=pillow"
+
+
+def path_of(dataset: ImageFolder, row: int) -> Path:
+    return Path(dataset.get_location(row).uri)
 
 
 # What was drawn

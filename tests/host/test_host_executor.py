@@ -10,7 +10,7 @@ import pytest
 import torch
 from augmentation_contract import AugmentationContract, Bound
 from executor_bench import draw, read_batch, run
-from executor_contract import TOLERANCES, ExecutorContract
+from executor_contract import TOLERANCES, ExecutorContract, Tolerance
 from pillow_reference import open_rgb, to_tensor
 
 import dalikit.transforms as T
@@ -125,6 +125,16 @@ def test_a_box_of_the_whole_image_is_decoded_as_a_whole(photographs: list[Path])
 
 
 EXACT = Bound(0, 0.0, 0.0)
+
+
+class TestHostExecutorResizingByPillow(ExecutorContract):
+    tolerances: ClassVar[dict[str, Tolerance]] = {
+        **dict.fromkeys(("moved", "nearest", "bilinear", "bicubic"), Tolerance(0, 0.0)),
+        **{name: TOLERANCES["host"][name] for name in ("bilinear plain", "bicubic plain")},
+    }
+
+    def make(self, recipe: Any, *, num_threads: int = 2, **options: Any) -> HostExecutor:
+        return HostExecutor(recipe, num_threads=num_threads, resize="pillow", **options)
 
 
 class TestHostAugmentations(AugmentationContract):

@@ -40,7 +40,7 @@ def lines_of(transform: Any) -> list[str]:
 def steps_of(transform: Any) -> list[str]:
     """The steps' names, with how far each is indented; the columns of a long one stand on a line without a name."""
     indented = [(len(line) - len(line.lstrip()), line.split()[0].split("(")[0]) for line in lines_of(transform)]
-    return [f"{indent // 2} {name}" for indent, name in indented if name != "not"]
+    return [f"{indent // 2} {name}" for indent, name in indented if name not in ("not", "exact", "approximated")]
 
 
 def classification(policy: Any) -> Any:

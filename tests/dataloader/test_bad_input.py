@@ -68,7 +68,7 @@ Make = Callable[..., DataLoader]
         ({"rank": 1}, r"rank=1, world_size=None: give both or neither"),
         ({"device": "tpu"}, r"device='tpu': must be 'cpu', 'cuda'"),
         ({"timeout": "soon"}, r"timeout='soon': must be a number of seconds"),
-        ({"transform": lambda image: image}, r"transform=<function .*must be a transform of dalikit\.transforms"),
+        ({"transform": 5}, r"transform=5: must be a transform of dalikit\.transforms or torchvision, a function"),
         ({"transform": T.Compose([T.ToTensor(), T.Resize(8)])}, r"Resize\(size=8.*must come before ToTensor"),
     ],
 )

@@ -301,7 +301,7 @@ class DataLoader:
             self.dataset,
             num_threads=min(_READING_THREADS, options.num_threads or 1),
             adjust_orientation=self._recipe.decode.adjust_orientation,
-            function=HostFunction(self._recipe.function, self.seed) if self._recipe.function is not None else None,
+            function=self._host_function(),
             max_idle_arenas=under_way,
         )
         engine = Engine(
@@ -316,6 +316,13 @@ class DataLoader:
         self._finalizer = weakref.finalize(self, engine.stop)  # only tells: it may run on any thread, at any moment
         self._finalizer.atexit = False  # the engine sees to that itself
         return engine
+
+    def _host_function(self) -> HostFunction | None:
+        """The user's function that has the images first."""
+        function, adjust_orientation = self._recipe.function, self._recipe.decode.adjust_orientation
+        if function is None:
+            return None
+        return HostFunction(function, self.seed, adjust_orientation=adjust_orientation)
 
     # For the iterator
 
@@ -375,7 +382,7 @@ class _BatchIterator(Iterator[Any]):
             self.ended = True
             return self._end(item)
         batch = self._loader._delivery(item, self._loader.seed)
-        self._cursor.taken += self._loader.batch_size
+        self._cursor.taken = item.taken  # not counted up: a batch before it may have failed on the way to the user
         return batch
 
     def _end(self, end: StreamEnd) -> NoReturn:
@@ -400,7 +407,7 @@ def _requests(
             if stop <= start or (drop_last and stop - start < batch_size):
                 return
         indices, places = sampler.stretch(epoch, start, stop)
-        yield Request(indices, position(passes, places))
+        yield Request(indices, position(passes, places), start + batch_size)
 
 
 def _executor_maker(options: LoaderOptions, recipe: Recipe, batch_size: int, under_way: int) -> Callable[[], Executor]:

@@ -13,6 +13,7 @@ from dalikit.mixing import apply_mix
 from dalikit.samples import SampleList
 from dalikit.stream import FinishedBatch
 from dalikit.transforms.mixing import check_mixing, draw_mix
+from dalikit.transforms.purposes import Purpose
 from dalikit.transforms.recipe import Recipe
 
 __all__ = ["Delivery"]
@@ -55,7 +56,7 @@ class Delivery:
         named = SampleList(samples, batch=images, seed=seed, first_position=batch.first_position)
         try:
             # What a user's function draws by chance follows from the batch's position too.
-            with seeded_generators(seed, batch.first_position):
+            with seeded_generators(seed, batch.first_position, Purpose.COLLATION):
                 return self._collate_fn(named)
         except StopIteration as error:  # would end the user's loop without a word (PEP 479)
             raise RuntimeError("collate_fn raised StopIteration") from error

@@ -17,8 +17,9 @@ from torch import Tensor
 from dalikit.callables import seeded_generators
 from dalikit.collate import move_tensors
 from dalikit.errors import ArgumentError
-from dalikit.masking import MASK_PURPOSE, KeyedSource, MaskingGenerator, RandomSource
+from dalikit.masking import KeyedSource, MaskingGenerator, RandomSource
 from dalikit.samples import SampleList
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["collate_data_and_cast"]
 
@@ -149,7 +150,7 @@ def _draw_masks(
     else:
         source = random  # where such a generator draws from too
         if isinstance(samples, SampleList):
-            seeded = seeded_generators(*_key_of(samples), purpose=MASK_PURPOSE)
+            seeded = seeded_generators(*_key_of(samples), Purpose.MASKS)
     with seeded:
         numbers = [int(tokens * source.uniform(low, high)) for low, high in pairwise(edges)]
         numbers += [0] * (num_crops - len(numbers))

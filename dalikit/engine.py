@@ -166,7 +166,9 @@ class Engine:
         except JobCancelledError:
             pass
         except StopIteration as caught:  # would end the user's loop without a word (PEP 479)
-            error = RuntimeError("StopIteration was raised by the dataset, its target_transform or the collation")
+            error = RuntimeError(
+                "StopIteration was raised by the dataset, its target_transform, the function of OnCPU or the collation"
+            )
             error.__cause__ = caught
         except BaseException as caught:  # belongs to the user's thread
             error = caught
@@ -224,6 +226,8 @@ class _StreamWork:
         self._task = task
         self._reading: deque[PendingBatch] = deque()
         self._executing: deque[tuple[EncodedBatch, Parameters]] = deque()
+        self._taken: deque[int] = deque()
+        """Of each batch that is being read or worked on, in order."""
 
     def run(self, stream: BatchStream, requests: Iterator[Request]) -> None:
         """Works until the requests end or the stream is told to stop."""
@@ -235,7 +239,8 @@ class _StreamWork:
                 if request is None:
                     exhausted = True
                     break
-                self._reading.append(self._task.fetcher.submit(*request))
+                self._reading.append(self._task.fetcher.submit(request.indices, request.positions))
+                self._taken.append(request.taken)
                 idle = False
             # `stop` sets its flag and then cancels what it finds: what was begun after that must not be waited for.
             if stream.stopped():
@@ -286,7 +291,7 @@ class _StreamWork:
             report = report_parameters(task.recipe, parameters, Sizes(batch.heights(), batch.widths()))
         first_position = int(batch.positions[0])
         task.fetcher.recycle(batch)
-        return FinishedBatch(images, targets, report, first_position)
+        return FinishedBatch(images, targets, report, first_position, self._taken.popleft())
 
     def cancel(self) -> None:
         """Ends what the thread waits for. From any thread, at any moment: no locks."""

@@ -19,11 +19,9 @@ import numpy.typing as npt
 
 from dalikit.errors import ArgumentError
 from dalikit.transforms.draws import Draws, uniform
+from dalikit.transforms.purposes import Purpose
 
-__all__ = ["MASK_PURPOSE", "KeyedSource", "MaskingGenerator", "RandomSource"]
-
-MASK_PURPOSE = 27
-"""Number of the masks in the random counter, as a transform's `purpose` is."""
+__all__ = ["KeyedSource", "MaskingGenerator", "RandomSource"]
 
 _ATTEMPTS = 10  # DINOv2's: how many blocks are tried before a mask is left as it is
 _CHUNK = 1024  # blocks of four words drawn at a time: 0.2 ms; a batch's masks take some ten thousand words
@@ -48,7 +46,7 @@ class KeyedSource:
         purpose: what is drawn.
     """
 
-    def __init__(self, seed: int, position: int, purpose: int = MASK_PURPOSE) -> None:
+    def __init__(self, seed: int, position: int, purpose: int = Purpose.MASKS) -> None:
         draws = Draws(seed, np.array([position], dtype=np.uint64), np.zeros(1, dtype=np.uint64), purpose)
         self._next = chain.from_iterable(_chunks(draws)).__next__
 

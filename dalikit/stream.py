@@ -26,6 +26,8 @@ class Request(NamedTuple):
     """int64 (B,)."""
     positions: npt.NDArray[np.int64]
     """int64 (B,)."""
+    taken: int
+    """How far into the pass this batch goes: batches up to its end times batch size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class FinishedBatch:
     parameters: Any
     """What was drawn, as numpy arrays; None unless it was asked for."""
     first_position: int
+    taken: int
+    """The request's."""
 
 
 @dataclass(frozen=True, slots=True)

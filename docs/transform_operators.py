@@ -10,6 +10,7 @@ from typing import Any
 
 import dalikit.graph
 from dalikit.graph.build import build_pipeline
+from dalikit.graph.chains import chains_of, first_chain
 from dalikit.transforms.compiler import compile_recipe
 
 __all__ = ["operators"]
@@ -26,9 +27,9 @@ def operators(transform: Any) -> list[str]:
     """Names in `nvidia.dali.fn`, in the order of their first use, of those that make a transform what it is."""
     called: list[str] = []
     with _recorded(called):
-        build_pipeline(
-            compile_recipe(transform), batch_size=1, num_threads=1, device_id=None, half=False, channels_last=False
-        )
+        recipe = compile_recipe(transform)
+        for chain in (first_chain(recipe), *(chain for _, chain in chains_of(recipe))):
+            build_pipeline(chain, batch_size=1, num_threads=1, device_id=None)
     return [name for name in dict.fromkeys(called) if name not in _EVERYWHERE + _FORM + _PARTING]
 
 

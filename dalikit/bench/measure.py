@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dalikit.bench.peers import Peer
 
 __all__ = ["Result", "measure", "table"]
 
+_IDLE_STEP = 0.2  # seconds
+_IDLE_SHARE = 0.15  # of one core; below it all threads and worker processes are at rest
+_IDLE_TIMEOUT = 30.0  # seconds, then the next turn begins all the same
 _SETTLE = 6  # batches taken before each turn is timed: those that were finished while others had theirs
 
 
@@ -50,8 +56,34 @@ def measure(
     batches = [iter(peer) for peer in peers]
     for _ in range(rounds):
         for peer, iterator, result in zip(peers, batches, results, strict=True):
+            _wait_until_idle()
             result.images_per_second.append(_turn(peer, iterator, seconds, on_batch))
     return results
+
+
+def _wait_until_idle() -> None:
+    """Until the peer before has finished what it works out ahead; else it would take cores in the next one's turn."""
+    deadline = time.monotonic() + _IDLE_TIMEOUT
+    before = _cpu_seconds()
+    while time.monotonic() < deadline:
+        time.sleep(_IDLE_STEP)
+        now = _cpu_seconds()
+        if now - before < _IDLE_SHARE * _IDLE_STEP:
+            return
+        before = now
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of its worker processes so far."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        try:
+            # proc(5): user and system time are fields 14 and 15; the name before them may hold spaces
+            fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _turn(peer: Peer, batches: Iterator[Any], seconds: float, on_batch: Callable[[Peer, int], None]) -> float:

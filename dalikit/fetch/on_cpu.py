@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from dalikit.callables import seeded_generators
 from dalikit.errors import DecodeError
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["HostFunction"]
 
@@ -26,12 +26,13 @@ class HostFunction:
     Args:
         function: takes a PIL image (RGB); returns one, or a uint8 array (H, W, 3), or a uint8 tensor (3, H, W).
         seed: the loader's.
+        adjust_orientation: whether the function gets the image turned as its EXIF orientation says.
     """
 
-    def __init__(self, function: Callable[[Any], Any], seed: int) -> None:
+    def __init__(self, function: Callable[[Any], Any], seed: int, *, adjust_orientation: bool = False) -> None:
         self._function = function
         self._seed = seed
-        self._lock = threading.Lock()  # the global generators are the process's
+        self._adjust_orientation = adjust_orientation
 
     def __call__(self, data: Bytes, position: int) -> Bytes:
         """Bytes of the image that the function makes of the encoded one.
@@ -40,14 +41,15 @@ class HostFunction:
             DecodeError: Pillow cannot decode it.
             TypeError: the function returned something else than an image.
         """
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         try:
             with Image.open(io.BytesIO(data.tobytes())) as file:
-                image = file.convert("RGB")
+                upright = ImageOps.exif_transpose(file) if self._adjust_orientation else file
+                image = upright.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DecodeError(f"the image cannot be decoded by Pillow: {error}") from None
-        with self._lock, seeded_generators(self._seed, position):
+        with seeded_generators(self._seed, position, Purpose.FUNCTION):
             result = self._function(image)
         return _as_ppm(_as_array(result))
 
@@ -55,11 +57,12 @@ class HostFunction:
 def _as_array(result: Any) -> Bytes:
     """uint8 (H, W, 3)."""
     array = np.asarray(result.convert("RGB") if hasattr(result, "convert") else result)
+    shape = array.shape
     if hasattr(result, "permute") and array.ndim == 3:  # a tensor: channels first
         array = array.transpose(1, 2, 0)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise TypeError(
-            f"the function of OnCPU returned {type(result).__name__} of {array.dtype} {array.shape}: must be a PIL "
+            f"the function of OnCPU returned {type(result).__name__} of {array.dtype} {shape}: must be a PIL "
             "image, a uint8 array (H, W, 3) or a uint8 tensor (3, H, W); leave conversion to floating point to the "
             "steps after it"
         )

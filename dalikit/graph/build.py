@@ -1,11 +1,10 @@
-"""A recipe as one DALI graph.
+"""What one pipeline does, as a DALI graph.
 
     encoded (uint8, one buffer a sample) --> decode --> crop --> resize --> flip --> crop_mirror_normalize --> images
     parameters (float32, a row a sample) -------/---------/---------/---------------/
 
-Of several views (multi-crop) each has a chain of its own behind the one decoder. The graph holds no random operator and
-no state: what it does to a sample follows from the sample's row of the matrix. The same function builds it for the GPU
-and for DALI's CPU backend; only device strings differ.
+The graph holds no random operator and no state: what it does to a sample follows from the sample's row of the matrix.
+The same function builds it for the GPU and for DALI's CPU backend; only device strings differ.
 """
 
 from __future__ import annotations
@@ -15,15 +14,17 @@ from typing import Any
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
+from dalikit.graph.chains import Chain
 from dalikit.graph.columns import GraphColumns
 from dalikit.graph.filters import erase
 from dalikit.graph.operate import operate
-from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation, Output, Resize, Select
-from dalikit.transforms.recipe import Recipe
+from dalikit.transforms.conversion import Decode
+from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation, Output, Resize
 
-__all__ = ["ENCODED", "PARAMETERS", "build_pipeline", "columns_of", "define_graph", "reads_parameters"]
+__all__ = ["DATA", "PARAMETERS", "build_pipeline", "define_graph"]
 
-ENCODED = "encoded"
+DATA = "data"
+"""The input of encoded bytes, or of images."""
 PARAMETERS = "parameters"
 
 _INTERPOLATIONS = {
@@ -33,32 +34,19 @@ _INTERPOLATIONS = {
 }
 
 
-def columns_of(recipe: Recipe) -> GraphColumns:
-    """The columns that the graph of a recipe is fed."""
-    return GraphColumns(_operations(recipe), recipe.num_columns)
-
-
-def reads_parameters(recipe: Recipe) -> bool:
-    """Whether any operator does: a recipe may draw what nobody reads, and DALI drops an input that leads nowhere."""
-    return any(view.output.erase for group in recipe.groups for view in group.views) or any(
-        any(operation.cases) if isinstance(operation, Select) else hasattr(operation, "column")
-        for operation in _operations(recipe)
-    )
-
-
-def _operations(recipe: Recipe) -> tuple[Operation, ...]:
-    """All that is done to images, those in cases not counted apart."""
-    views = [view for group in recipe.groups for view in group.views]
-    return (*recipe.shared, *(operation for view in views for operation in view.operations))
-
-
 def build_pipeline(
-    recipe: Recipe, *, batch_size: int, num_threads: int, device_id: int | None, half: bool, channels_last: bool
+    chain: Chain,
+    *,
+    batch_size: int,
+    num_threads: int,
+    device_id: int | None,
+    half: bool = False,
+    channels_last: bool = False,
 ) -> Pipeline:
-    """The pipeline that carries out a recipe; not yet built, so no GPU need be there.
+    """The pipeline that carries out a chain; not yet built, so no GPU need be there.
 
     Args:
-        recipe: what is done.
+        chain: what is done.
         batch_size: the largest batch.
         num_threads: DALI's CPU threads.
         device_id: the GPU, or None: DALI's CPU backend.
@@ -74,48 +62,50 @@ def build_pipeline(
     )
     with pipeline:
         on_gpu = device_id is not None
-        pipeline.set_outputs(*define_graph(recipe, on_gpu=on_gpu, half=half, channels_last=channels_last))
+        pipeline.set_outputs(define_graph(chain, on_gpu=on_gpu, half=half, channels_last=channels_last))
     return pipeline
 
 
-def define_graph(recipe: Recipe, *, on_gpu: bool, half: bool, channels_last: bool) -> list[Any]:
+def define_graph(chain: Chain, *, on_gpu: bool, half: bool = False, channels_last: bool = False) -> Any:
     """Emits the graph into the pipeline whose `with` block is open.
 
     Apart from `build_pipeline`, because DALI wants a driver for a pipeline that has a GPU, but none for putting GPU
     operators into one that has none and serializing it: so wrong arguments show on any machine.
 
     Returns:
-        The DataNodes of all views' images, in order.
+        The DataNode of the images.
     """
-    columns = columns_of(recipe)
-    encoded = fn.external_source(name=ENCODED, dtype=types.UINT8, ndim=1, no_copy=True)
     parameters = None
-    if reads_parameters(recipe):
+    if chain.reads_parameters:
         parameters = fn.external_source(name=PARAMETERS, dtype=types.FLOAT, ndim=1, no_copy=True)
-    graph = _Graph(columns, half=half, channels_last=channels_last)
-    image, done = _decode(recipe, encoded, parameters, on_gpu=on_gpu)
-    image = graph.carry_out(recipe.shared, image, parameters)
-    return [
-        graph.finish(view.operations[done:], view.output, image, parameters)
-        for group in recipe.groups
-        for view in group.views
-    ]
+    graph = _Graph(GraphColumns(chain.operations, chain.num_columns), half=half, channels_last=channels_last)
+    operations = chain.operations
+    if chain.decode is None:
+        device = "gpu" if on_gpu else "cpu"
+        image = fn.external_source(name=DATA, device=device, dtype=types.UINT8, ndim=3, layout="HWC", no_copy=True)
+    else:
+        encoded = fn.external_source(name=DATA, dtype=types.UINT8, ndim=1, no_copy=True)
+        image, done = _decode(chain.decode, operations, encoded, parameters, on_gpu=on_gpu)
+        operations = operations[done:]
+    if chain.output is None:
+        return graph.carry_out(operations, image, parameters)
+    return graph.finish(operations, chain.output, image, parameters)
 
 
-def _decode(recipe: Recipe, encoded: Any, parameters: Any, *, on_gpu: bool) -> tuple[Any, int]:
+def _decode(
+    decode: Decode, operations: tuple[Operation, ...], encoded: Any, parameters: Any, *, on_gpu: bool
+) -> tuple[Any, int]:
     """The decoded image, or the box of a leading crop alone; and how many operations that does."""
     decoder = {
         "device": "mixed" if on_gpu else "cpu",
         "output_type": types.RGB,
-        "adjust_orientation": recipe.decode.adjust_orientation,
+        "adjust_orientation": decode.adjust_orientation,
     }
     if on_gpu:
         decoder["jpeg_fancy_upsampling"] = True  # as libjpeg does on the CPU: the same chroma
-    if recipe.single and not recipe.shared and not recipe.decode.adjust_orientation:
-        operations = recipe.groups[0].views[0].operations
-        first = operations[0] if operations else None
-        if isinstance(first, Crop) and first.fill is None:
-            return fn.decoders.image_slice(encoded, **_box(first, parameters), **decoder), 1
+    first = operations[0] if operations else None
+    if isinstance(first, Crop) and first.fill is None and not decode.adjust_orientation:
+        return fn.decoders.image_slice(encoded, **_box(first, parameters), **decoder), 1
     return fn.decoders.image(encoded, **decoder), 0
 
 

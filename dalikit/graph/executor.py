@@ -1,9 +1,10 @@
-"""The device executor: drives one DALI pipeline by feeding it and taking its outputs, oldest first."""
+"""The device executor: drives DALI pipelines by feeding them and taking their outputs, oldest first."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch.utils.dlpack import from_dlpack
 from dalikit.codec import CpuDecoder
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import EncodedBatch
-from dalikit.graph.build import ENCODED, PARAMETERS, build_pipeline, columns_of, reads_parameters
+from dalikit.graph.chains import chains_of, first_chain
+from dalikit.graph.stage import Stage
 from dalikit.memory import OutputMemory
 from dalikit.threads import use_one_thread
 from dalikit.transforms.recipe import Group, Parameters, Recipe
@@ -22,17 +24,28 @@ from dalikit.transforms.recipe import Group, Parameters, Recipe
 __all__ = ["GraphExecutor"]
 
 
+@dataclass(slots=True)
+class _Work:
+    """A batch under way."""
+
+    batch: EncodedBatch
+    parameters: Parameters
+    decoded: Any = None
+    """Of several views: the images, kept until the views are made of them."""
+    error: Exception | None = None
+
+
 class GraphExecutor:
-    """Carries out a recipe as one DALI graph, on a GPU or on DALI's CPU backend.
+    """Carries out a recipe by DALI, on a GPU or on DALI's CPU backend: see dalikit.graph.chains.
 
     Args:
         recipe: what is done.
         batch_size: the largest batch.
-        num_threads: DALI's CPU threads.
+        num_threads: CPU threads of each pipeline.
         device: of the outputs: "cpu", or a CUDA device.
         dtype: of floating outputs: float32, float16 or bfloat16 (which DALI lacks; torch converts it).
         channels_last: memory order of the batch.
-        max_idle_outputs: how many output blocks of several views to keep for later batches (on a CPU).
+        max_idle_outputs: how many output blocks of a group with several pipelines to keep for later (on a CPU).
     """
 
     name = "dali"
@@ -49,31 +62,25 @@ class GraphExecutor:
         max_idle_outputs: int = 4,
     ) -> None:
         self._recipe = recipe
-        self._memories = {group.name: OutputMemory(max_idle_outputs) for group in recipe.groups}
         self._dtype = dtype
         self._channels_last = channels_last
-        self._columns = columns_of(recipe)
-        self._reads_parameters = reads_parameters(recipe)
-        self._under_way: deque[EncodedBatch] = deque()
-        self._pipeline: Any = build_pipeline(
-            recipe,
-            batch_size=batch_size,
-            num_threads=num_threads,
-            device_id=device.index if device.type == "cuda" else None,
-            half=dtype is torch.float16,
-            channels_last=channels_last,
-        )
-        self._pipeline.build()
+        self._memories = {group.name: OutputMemory(max_idle_outputs) for group in recipe.groups}
+        self._under_way: deque[_Work] = deque()
+        device_id = device.index if device.type == "cuda" else None
+        shared = {"num_threads": num_threads, "device_id": device_id}
+        output = {"half": dtype is torch.float16, "channels_last": channels_last}
+        self._first = Stage(first_chain(recipe), batch_size=batch_size, **shared, **output)
+        self._stages = [
+            (branch, Stage(chain, batch_size=batch_size * branch.num_views, **shared, **output))
+            for branch, chain in chains_of(recipe)
+        ]
 
     def submit(self, batch: EncodedBatch, parameters: Parameters) -> None:
         """Feeds and schedules a batch. Returns at once; DALI holds on to the bytes without a copy."""
         # Wrapped here, a buffer costs 2 us; from a list of arrays feed_input takes 4.
         encoded = TensorListCPU([TensorCPU(data, "", False) for data in batch.data], "", False)
-        self._pipeline.feed_input(ENCODED, encoded)
-        if self._reads_parameters:
-            self._pipeline.feed_input(PARAMETERS, self._columns.extend(parameters.matrix))
-        self._pipeline.schedule_run()
-        self._under_way.append(batch)
+        self._first.feed(encoded, parameters.matrix[:, : self._first.num_columns])  # shared steps have the first ones
+        self._under_way.append(_Work(batch, parameters))
 
     def result(self) -> list[Tensor | list[list[Tensor]]]:
         """Waits for the oldest batch.
@@ -81,39 +88,80 @@ class GraphExecutor:
         On a GPU this waits until the batch is finished there, so its tensors may be used on any stream.
 
         Returns:
-            For each group of views (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ. A group
-            of one view is DALI's memory; several are copied into one block.
+            For each group of views (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ. What one
+            pipeline makes of a group is DALI's memory; what several make is copied into one block.
 
         Raises:
             DecodeError: an image cannot be decoded.
         """
-        batch = self._under_way.popleft()
-        try:
-            outputs = list(self._pipeline.outputs())
-        except RuntimeError as error:
-            raise _explain(error, batch, self._recipe) from error
-        use_one_thread()  # for the copies: `num_threads` are busy already
+        if self._stages:
+            return self._result_of_views()
+        work = self._under_way.popleft()
+        images = self._take_first(work)
+        if work.error is not None:
+            raise work.error
+        return [self._collect(self._recipe.groups[0], [(1, images)])]
+
+    def _result_of_views(self) -> list[Tensor | list[list[Tensor]]]:
+        # All batches at hand go on to their views before the oldest is waited for, so that no pipeline runs dry.
+        for work in self._under_way:
+            self._make_views(work)
+        work = self._under_way.popleft()
+        if work.error is not None:
+            raise work.error
+        made = [(branch.num_views, stage.take()) for branch, stage in self._stages]
         groups = []
         for group in self._recipe.groups:
-            groups.append(self._collect(group, outputs[: len(group.views)]))
-            del outputs[: len(group.views)]
+            parts: list[tuple[int, Any]] = []
+            while sum(count for count, _ in parts) < len(group.views):
+                parts.append(made.pop(0))
+            groups.append(self._collect(group, parts))
         return groups
 
-    def _collect(self, group: Group, views: list[Any]) -> Tensor | list[list[Tensor]]:
-        """The views of a group, from DALI's lists."""
-        if len({tuple(shape) for view in views for shape in view.shape()}) > 1:
-            return [[self._to_torch(view[row], group) for row in range(len(view))] for view in views]
-        tensors = [self._to_torch(view.as_tensor(), group) for view in views]
-        return tensors[0][None] if len(tensors) == 1 else self._stack(tensors, self._memories[group.name])
+    def _take_first(self, work: _Work) -> Any:
+        """Waits for what the first pipeline makes of a batch; an error is noted with the batch."""
+        try:
+            return self._first.take()
+        except RuntimeError as error:
+            work.error = _explain(error, work.batch, self._recipe)
+            work.error.__cause__ = error
+            return None
 
-    def _stack(self, views: list[Tensor], memory: OutputMemory) -> Tensor:
+    def _make_views(self, work: _Work) -> None:
+        """Starts on the views of a batch, if that was not done yet: each image is fed once a view, without a copy."""
+        if work.decoded is not None or work.error is not None:
+            return
+        work.decoded = self._take_first(work)
+        if work.decoded is None:
+            return
+        images = [work.decoded[row] for row in range(len(work.batch))]
+        for branch, stage in self._stages:
+            views = type(work.decoded)(images * branch.num_views, "HWC", False)
+            stage.feed(views, branch.rows_of(work.parameters.matrix))
+
+    def _collect(self, group: Group, parts: list[tuple[int, Any]]) -> Tensor | list[list[Tensor]]:
+        """The views of a group, from DALI's lists: of each how many views it holds, one after the other."""
+        if len({tuple(shape) for _, images in parts for shape in images.shape()}) > 1:
+            return [
+                [self._to_torch(images[row], group) for row in range(start, start + len(images) // count)]
+                for count, images in parts
+                for start in range(0, len(images), len(images) // count)
+            ]
+        use_one_thread()  # for the copies: `num_threads` are busy already
+        whole = [(count, self._to_torch(images.as_tensor(), group)) for count, images in parts]
+        # (count * B, 3, H, W) -> (count, B, 3, H, W), without a copy in either memory order
+        tensors = [images.view(count, -1, *images.shape[1:]) for count, images in whole]
+        return tensors[0] if len(tensors) == 1 else self._join(tensors, self._memories[group.name])
+
+    def _join(self, views: list[Tensor], memory: OutputMemory) -> Tensor:
         """(n, B, 3, H, W), in memory as `channels_last` says."""
         if self._channels_last:
             views = [view.movedim(-3, -1) for view in views]
-        shape, first = (len(views), *views[0].shape), views[0]
+        shape = (sum(len(view) for view in views), *views[0].shape[1:])
         # A GPU's memory comes from torch's pool, a CPU's would come fresh from the system, page fault by page fault.
-        out = memory.empty(shape, first.dtype) if first.device.type == "cpu" else first.new_empty(shape)
-        torch.stack(views, out=out)
+        on_cpu = views[0].device.type == "cpu"
+        out = memory.empty(shape, views[0].dtype) if on_cpu else views[0].new_empty(shape)
+        torch.cat(views, out=out)
         return out.movedim(-1, -3) if self._channels_last else out
 
     def _to_torch(self, images: Any, group: Group) -> Tensor:
@@ -126,19 +174,21 @@ class GraphExecutor:
         """Nothing: what DALI has begun it finishes, two batches at most."""
 
     def stop(self) -> None:
-        """Nothing: DALI's threads end with the pipeline."""
+        """Nothing: DALI's threads end with the pipelines."""
 
     def drain(self) -> None:
         """Waits for the batches under way and drops them, bad images or not."""
-        while self._under_way:
-            self._under_way.popleft()
-            with contextlib.suppress(RuntimeError):
-                self._pipeline.outputs()
+        self._under_way.clear()
+        for stage in (self._first, *(stage for _, stage in self._stages)):
+            while stage.under_way:
+                with contextlib.suppress(RuntimeError):
+                    stage.take()
 
     def close(self) -> None:
-        """Drops the pipeline; DALI ends its threads once the batches under way are done. May be called again."""
+        """Drops the pipelines; DALI ends their threads once the batches under way are done. May be called again."""
         self._under_way.clear()
-        self._pipeline = None
+        self._stages = []
+        self._first = None  # type: ignore[assignment]
 
 
 def _explain(error: RuntimeError, batch: EncodedBatch, recipe: Recipe) -> Exception:

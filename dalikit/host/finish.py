@@ -11,6 +11,9 @@ from dalikit.transforms.operations import Output
 
 __all__ = ["Finisher"]
 
+_KEPT_WIDTHS = 64
+"""For how many widths a row of scale and shift is kept."""
+
 
 class Finisher:
     """Writes images as `value * scale + shift` into rows of a batch, in its layout and type, and erases boxes.
@@ -75,9 +78,13 @@ class Finisher:
         height, width = image.shape[1:]
         levels = image.permute(1, 2, 0).reshape(height, width * 3)
         out = row.permute(1, 2, 0).view(height, width * 3)
-        if width not in self._rows:
-            self._rows[width] = self._scale.repeat(width), self._shift.repeat(width)
-        scale, shift = self._rows[width]
+        found = self._rows.get(width)
+        if found is None:
+            found = self._scale.repeat(width), self._shift.repeat(width)
+            if len(self._rows) >= _KEPT_WIDTHS:
+                self._rows.clear()
+            self._rows[width] = found
+        scale, shift = found
         if row.dtype is torch.float32:
             out.copy_(levels).mul_(scale).add_(shift)
         else:

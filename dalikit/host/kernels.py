@@ -7,6 +7,8 @@ CPU.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from PIL import Image
@@ -18,7 +20,6 @@ from dalikit.transforms.operations import InterpolationMode
 __all__ = ["crop", "flip", "resize", "resize_by_pillow"]
 
 _MODES = {
-    InterpolationMode.NEAREST: "nearest-exact",  # Pillow's rule; torch's "nearest" rounds another way
     InterpolationMode.BILINEAR: "bilinear",
     InterpolationMode.BICUBIC: "bicubic",
 }
@@ -48,15 +49,26 @@ def resize(image: Tensor, height: int, width: int, mode: InterpolationMode, anti
     """The image at another size, in pixels."""
     if tuple(image.shape[1:]) == (height, width):
         return image
-    smooth = mode is not InterpolationMode.NEAREST
+    if mode is InterpolationMode.NEAREST:
+        rows, columns = _nearest(image.shape[1], height), _nearest(image.shape[2], width)
+        return image.permute(1, 2, 0).index_select(0, rows).index_select(1, columns).permute(2, 0, 1)
     resized = functional.interpolate(
-        image[None],
-        size=(height, width),
-        mode=_MODES[mode],
-        align_corners=False if smooth else None,
-        antialias=antialias and smooth,
+        image[None], size=(height, width), mode=_MODES[mode], align_corners=False, antialias=antialias
     )
     return resized[0]
+
+
+@functools.lru_cache(maxsize=256)
+def _nearest(old: int, new: int) -> Tensor:
+    """Which of `old` pixels in a row each of `new` ones takes, int64 (new,).
+
+    Pillow's rule (libImaging/Geometry.c, ImagingScaleAffine): the step is added up in double precision, from half a
+    step on, and cut to a whole number. Where two pixels are equally near, its rounding errors decide.
+    """
+    step = old / new
+    steps = np.full(new, step)
+    steps[0] = step * 0.5
+    return torch.from_numpy(np.cumsum(steps).astype(np.int64).clip(max=old - 1))
 
 
 def resize_by_pillow(image: Tensor, height: int, width: int, mode: InterpolationMode) -> Tensor:

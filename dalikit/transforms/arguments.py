@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from dalikit.errors import ArgumentError
@@ -47,22 +48,25 @@ def check_size(name: str, value: Any, *, order: str = "(height, width)") -> tupl
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
-def check_range(name: str, value: Any, *, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
-    """A pair (minimum, maximum) of finite numbers with low < minimum <= maximum <= high."""
+def check_range(
+    name: str, value: Any, *, low: float = 0.0, high: float = math.inf, from_low: bool = False
+) -> tuple[float, float]:
+    """A pair of finite numbers with low < minimum <= maximum <= high; `from_low`: the minimum may be low itself."""
     numbers = check_numbers(name, value, (2,))
-    if not low < numbers[0] <= numbers[1] <= high:
+    if not (low < numbers[0] or (from_low and low == numbers[0])) or not numbers[0] <= numbers[1] <= high:
         bound = f"{high:g}" if math.isfinite(high) else "any number"
         raise ArgumentError(
-            f"{name}={value!r}: must be (minimum, maximum) with {low:g} < minimum <= maximum <= {bound}"
+            f"{name}={value!r}: must be (minimum, maximum) with {low:g} {'<=' if from_low else '<'} minimum <= maximum <= {bound}"
         )
     return numbers[0], numbers[1]
 
 
 def check_numbers(name: str, value: Any, counts: tuple[int, ...]) -> tuple[float, ...]:
-    """As many finite numbers as `counts` allows."""
+    """As many finite numbers as `counts` allows; a bare number counts as a sequence of one."""
     allowed = " or ".join(str(count) for count in counts)
+    parts = (value,) if 1 in counts and isinstance(value, Real) else value
     try:
-        numbers = tuple(float(part) for part in ([] if isinstance(value, str | bytes) else value))
+        numbers = tuple(float(part) for part in ([] if isinstance(value, str | bytes) else parts))
     except (TypeError, ValueError):
         raise ArgumentError(f"{name}={value!r}: must be a sequence of {allowed} numbers") from None
     if len(numbers) not in counts or not all(math.isfinite(number) for number in numbers):
@@ -109,7 +113,7 @@ def check_whole(name: str, value: Any, low: int, high: int) -> int:
 
 def check_probability(name: str, value: Any) -> float:
     """A number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
         raise ArgumentError(f"{name}={value!r}: must be a number from 0 to 1")
     return float(value)
 
@@ -129,7 +133,7 @@ def check_antialias(value: Any) -> bool:
 def check_colour(name: str, value: Any) -> tuple[int, int, int]:
     """One level from 0 to 255 for all channels, or three of them (red, green, blue)."""
     parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 3
-    levels = [int(part) for part in parts if isinstance(part, int | float) and 0 <= part <= 255 and part == int(part)]
+    levels = [int(part) for part in parts if isinstance(part, Real) and 0 <= part <= 255 and part == int(part)]
     if len(levels) != 3 or len(parts) != 3:
         raise ArgumentError(
             f"{name}={value!r}: must be a whole number from 0 to 255, or three of them (red, green, blue)"
@@ -220,13 +224,13 @@ def check_centre(name: str, value: Any) -> tuple[float, float] | None:
 def check_padding(name: str, value: Any) -> tuple[int, int, int, int]:
     """(left, top, right, bottom), from an int, (left/right, top/bottom) or all four."""
     parts = list(value) if isinstance(value, Sequence) else [value]
-    whole = all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= _MAX_SIDE for part in parts)
-    if not whole or len(parts) not in (1, 2, 4):
+    whole = [int(part) for part in parts if isinstance(part, Integral) and not isinstance(part, bool)]
+    if len(whole) != len(parts) or not all(0 <= part <= _MAX_SIDE for part in whole) or len(parts) not in (1, 2, 4):
         raise ArgumentError(
             f"{name}={value!r}: must be an int, (left/right, top/bottom) or (left, top, right, bottom), "
             f"in pixels, each from 0 to {_MAX_SIDE}"
         )
-    left, top, right, bottom = (parts * 4)[:4]
+    left, top, right, bottom = (whole * 4)[:4]
     return left, top, right, bottom
 
 

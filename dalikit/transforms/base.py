@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from dalikit.transforms.draws import Draws
 from dalikit.transforms.operations import Operation
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["Columns", "Drawn", "Sizes", "Transform", "TransformRefusalError"]
 
@@ -67,9 +68,8 @@ class Transform:
     A row is one view of one sample: R = B times the number of views that share the transform.
     """
 
-    purpose: ClassVar[int] = 0
-    """Number of the class in the random counter, 1 to 255; 0 for what draws nothing. Never changed or given again: it
-    decides what is drawn (a change would be an ORDER change)."""
+    purpose: ClassVar[int] = Purpose.NOTHING
+    """Number of the class in the random counter."""
     num_blocks: ClassVar[int] = 0
     """How many blocks of four random words every row takes (more can be had from `Draws` for rows that need them)."""
 
@@ -83,6 +83,11 @@ class Transform:
     @property
     def cases(self) -> tuple[tuple[Transform, ...], ...]:
         """For a transform made of others: what is done in each case. Its first column is the number of the case."""
+        return ()
+
+    @property
+    def orders(self) -> tuple[tuple[int, ...], ...]:
+        """For a transform whose cases are the same parts in other orders: for each case the parts' numbers."""
         return ()
 
     def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:

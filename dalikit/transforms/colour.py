@@ -14,6 +14,7 @@ from dalikit.transforms import operations as ops
 from dalikit.transforms.arguments import check_jitter, check_number, check_probability, check_whole
 from dalikit.transforms.base import Columns, Drawn, Sizes, Transform
 from dalikit.transforms.draws import Draws, uniform
+from dalikit.transforms.purposes import Purpose
 
 __all__ = [
     "ColorJitter",
@@ -53,7 +54,7 @@ class ColorJitter(Transform):
     saturation: Any = 0
     hue: Any = 0
 
-    purpose: ClassVar[int] = 8
+    purpose: ClassVar[int] = Purpose.COLOR_JITTER
     num_blocks: ClassVar[int] = 1
     _num_columns: ClassVar[int] = 8
 
@@ -164,7 +165,7 @@ class RandomGrayscale(_Sometimes):
 
     p: Any = 0.1
 
-    purpose: ClassVar[int] = 9
+    purpose: ClassVar[int] = Purpose.RANDOM_GRAYSCALE
     _name: ClassVar[str] = "grayscale"
 
     def _operation(self, column: int) -> ops.Operation:
@@ -187,7 +188,7 @@ class RandomSolarize(_Sometimes):
     threshold: Any
     p: Any = 0.5
 
-    purpose: ClassVar[int] = 11
+    purpose: ClassVar[int] = Purpose.RANDOM_SOLARIZE
     _num_columns: ClassVar[int] = 2
     _name: ClassVar[str] = "solarize"
 
@@ -218,7 +219,7 @@ class RandomPosterize(_Sometimes):
     bits: Any
     p: Any = 0.5
 
-    purpose: ClassVar[int] = 12
+    purpose: ClassVar[int] = Purpose.RANDOM_POSTERIZE
     _num_columns: ClassVar[int] = 2
     _name: ClassVar[str] = "posterize"
 
@@ -240,7 +241,7 @@ class RandomInvert(_Sometimes):
 
     p: Any = 0.5
 
-    purpose: ClassVar[int] = 13
+    purpose: ClassVar[int] = Purpose.RANDOM_INVERT
     _name: ClassVar[str] = "invert"
 
     def _operation(self, column: int) -> ops.Operation:
@@ -254,7 +255,7 @@ class RandomAutocontrast(_Sometimes):
 
     p: Any = 0.5
 
-    purpose: ClassVar[int] = 14
+    purpose: ClassVar[int] = Purpose.RANDOM_AUTOCONTRAST
     _name: ClassVar[str] = "autocontrast"
 
     def _operation(self, column: int) -> ops.Operation:
@@ -268,7 +269,7 @@ class RandomEqualize(_Sometimes):
 
     p: Any = 0.5
 
-    purpose: ClassVar[int] = 15
+    purpose: ClassVar[int] = Purpose.RANDOM_EQUALIZE
     _name: ClassVar[str] = "equalize"
 
     def _operation(self, column: int) -> ops.Operation:
@@ -291,7 +292,7 @@ class RandomAdjustSharpness(_Sometimes):
     sharpness_factor: Any
     p: Any = 0.5
 
-    purpose: ClassVar[int] = 16
+    purpose: ClassVar[int] = Purpose.RANDOM_ADJUST_SHARPNESS
     _num_columns: ClassVar[int] = 2
     _name: ClassVar[str] = "sharpness"
 

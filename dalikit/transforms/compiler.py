@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any, NamedTuple, TypeGuard
 
@@ -16,7 +17,7 @@ from dalikit.transforms.conversion import Conversion, ConvertImageDtype, Decode,
 from dalikit.transforms.erasing import RandomErasing
 from dalikit.transforms.layout import Family, lay_out
 from dalikit.transforms.mixing import BatchTransform, Mixing, check_mixing
-from dalikit.transforms.on_cpu import OnCPU
+from dalikit.transforms.on_cpu import OnCPU, without_addresses
 from dalikit.transforms.operations import Crop, Erase, Flip, Operation, Output, Select
 from dalikit.transforms.recipe import SHARED_VIEW, Branch, Group, Recipe, View
 from dalikit.transforms.torchvision import convertible, from_torchvision
@@ -36,6 +37,7 @@ def compile_recipe(transform: Any) -> Recipe:
         ArgumentError: it is nothing of these or cannot be converted, or its steps do not fit together.
     """
     transform = _as_transform(transform)
+    description = without_addresses(repr(transform))
     steps = () if transform is None else flatten(transform)
     decode, steps = (steps[0], steps[1:]) if steps and isinstance(steps[0], Decode) else (Decode(), steps)
     function, steps = (steps[0].function, steps[1:]) if steps and isinstance(steps[0], OnCPU) else (None, steps)
@@ -46,21 +48,24 @@ def compile_recipe(transform: Any) -> Recipe:
     builder = _Builder()
     if not crossing:
         builder.add_group(None, (steps,))
-        return builder.recipe(decode, function, repr(transform), mixing=mixing)
+        return builder.recipe(decode, function, description, mixing=mixing)
     crop = steps[crossing[0]]
     assert isinstance(crop, MultiCrop)
     builder.add_trunk(steps[: crossing[0]])
     for group in crop.views:
         rest = steps[crossing[0] + 1 :]
         builder.add_group(group.name, tuple((*flatten(each), *rest) for each in group.transform))
-    return builder.recipe(decode, function, repr(transform), mixing=mixing, crop=crop)
+    return builder.recipe(decode, function, description, mixing=mixing, crop=crop)
 
 
 def _as_transform(transform: Any) -> Transform | None:
-    """torchvision's, DINOv2's and DINOv3's transforms are converted; any other function runs on the CPU."""
-    if transform is None or isinstance(transform, Transform):
-        return transform
-    if convertible(transform):
+    """torchvision's, DINOv2's and DINOv3's transforms are converted; any other function runs on the CPU.
+
+    dalikit's own may hold such: in the Views of a MultiCrop.
+    """
+    if transform is None:
+        return None
+    if isinstance(transform, Transform) or convertible(transform):
         return from_torchvision(transform)
     if not callable(transform) or isinstance(transform, type):
         raise ArgumentError(
@@ -70,9 +75,17 @@ def _as_transform(transform: Any) -> Transform | None:
     warnings.warn(
         f"transform={transform!r} is no transform of dalikit or torchvision: it runs on the CPU, in Python, one image "
         "at a time; T.OnCPU(function) says that this is meant",
-        stacklevel=4,
+        stacklevel=_level_of_user() + 1,
     )
     return OnCPU(transform)
+
+
+def _level_of_user() -> int:
+    """How many calls lie between the caller and the first code outside dalikit: a loader is made in several ways."""
+    frame, level = sys._getframe(1), 0
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("dalikit."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _mixes(step: Transform) -> TypeGuard[RandomChoice]:
@@ -205,9 +218,9 @@ def _split(steps: tuple[Transform, ...]) -> _Split:
             tail.append(step)
             continue
         late = next((part for part in tail if isinstance(part, RandomErasing)), tail[0] if tail else None)
-        if late is not None and (
-            isinstance(late, RandomErasing) or not _moves_pixels_only(lay_out((step,)).operations(0))
-        ):
+        if isinstance(late, RandomErasing):
+            raise ArgumentError(f"{step!r}: must come before RandomErasing, which is done to the finished tensor, last")
+        if late is not None and not _moves_pixels_only(lay_out((step,)).operations(0)):
             raise ArgumentError(f"{step!r}: must come before {type(late).__name__}; it works on uint8 images")
         images.append(step)
     return _Split(tuple(images), tuple(tail))
@@ -236,11 +249,15 @@ def _output(tail: tuple[Transform, ...], columns: list[int]) -> Output:
     erased: list[tuple[int, npt.NDArray[np.float64]]] = []
     for step in tail:
         if isinstance(step, RandomErasing):
+            if not floating:
+                _check_levels(step)
             erased.append((columns[len(erased)], np.asarray(step.value, dtype=np.float64)))
             continue
         assert isinstance(step, Conversion)
         if isinstance(step, Normalize) and not floating:
             raise ArgumentError(f"{step!r}: must come after ToTensor; it works on floating point")
+        if isinstance(step, ConvertImageDtype) and floating:
+            continue  # from one floating type to another no value changes
         if not isinstance(step, Normalize) and floating:
             raise ArgumentError(f"{type(step).__name__}: must stand only once in a transform")
         floating = True
@@ -251,6 +268,15 @@ def _output(tail: tuple[Transform, ...], columns: list[int]) -> Output:
     if not floating:
         return Output(erase=erase)
     return Output(scale=_triple(scale), shift=_triple(shift), erase=erase)
+
+
+def _check_levels(step: RandomErasing) -> None:
+    """What is erased in a uint8 image must be a level."""
+    if not all(0 <= value <= 255 and value == int(value) for value in step.value):
+        raise ArgumentError(
+            f"value={step.value!r} of RandomErasing: must be whole numbers from 0 to 255 in a uint8 image; "
+            "put RandomErasing after ToTensor for others"
+        )
 
 
 def _triple(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:

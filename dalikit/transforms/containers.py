@@ -17,6 +17,7 @@ from dalikit.transforms.compose import Compose, check_transforms, flatten
 from dalikit.transforms.conversion import Conversion
 from dalikit.transforms.draws import Draws, integers, uniform
 from dalikit.transforms.mixing import BatchTransform
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["RandomApply", "RandomChoice", "RandomOrder"]
 
@@ -57,7 +58,7 @@ class RandomApply(_Container):
     transforms: Any
     p: Any = 0.5
 
-    purpose: ClassVar[int] = 6
+    purpose: ClassVar[int] = Purpose.RANDOM_APPLY
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
@@ -90,7 +91,7 @@ class RandomChoice(_Container):
     transforms: Any
     p: Any = None
 
-    purpose: ClassVar[int] = 7
+    purpose: ClassVar[int] = Purpose.RANDOM_CHOICE
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
@@ -145,7 +146,7 @@ class RandomOrder(_Container):
 
     transforms: Any
 
-    purpose: ClassVar[int] = 26
+    purpose: ClassVar[int] = Purpose.RANDOM_ORDER
 
     def __post_init__(self) -> None:
         """Checks and normalises the arguments."""
@@ -161,6 +162,11 @@ class RandomOrder(_Container):
     def cases(self) -> tuple[tuple[Transform, ...], ...]:
         """One for each order."""
         return tuple(permutations(self.transforms))
+
+    @property
+    def orders(self) -> tuple[tuple[int, ...], ...]:
+        """All, in the order of the cases."""
+        return tuple(permutations(range(len(self.transforms))))
 
     def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: the number of the order."""

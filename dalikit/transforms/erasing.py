@@ -13,6 +13,7 @@ from dalikit.errors import ArgumentError
 from dalikit.transforms.arguments import check_bool, check_numbers, check_probability, check_range
 from dalikit.transforms.base import Columns, Drawn, Sizes, Transform
 from dalikit.transforms.draws import Draws, integers, uniform
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["RandomErasing"]
 
@@ -43,7 +44,7 @@ class RandomErasing(Transform):
     value: Any = 0
     inplace: Any = False
 
-    purpose: ClassVar[int] = 5
+    purpose: ClassVar[int] = Purpose.RANDOM_ERASING
     num_blocks: ClassVar[int] = 1 + _ATTEMPTS
     _num_columns: ClassVar[int] = 4
 
@@ -51,13 +52,12 @@ class RandomErasing(Transform):
         """Checks and normalises the arguments."""
         set_field = object.__setattr__
         set_field(self, "p", check_probability("p", self.p))
-        set_field(self, "scale", check_range("scale", self.scale, high=1.0))
+        set_field(self, "scale", check_range("scale", self.scale, high=1.0, from_low=True))
         set_field(self, "ratio", check_range("ratio", self.ratio))
         check_bool("inplace", self.inplace)
         if isinstance(self.value, str):
             raise ArgumentError(f"value={self.value!r}: must be a number or three; noise is not on the device")
-        numbers = self.value if isinstance(self.value, tuple | list) else (self.value,)
-        numbers = check_numbers("value", numbers, (1, 3))
+        numbers = check_numbers("value", self.value, (1, 3))
         set_field(self, "value", numbers * 3 if len(numbers) == 1 else numbers)
 
     def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:

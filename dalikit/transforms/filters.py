@@ -12,6 +12,7 @@ from dalikit.transforms import operations as ops
 from dalikit.transforms.arguments import check_kernel_size, check_sigma
 from dalikit.transforms.base import Columns, Drawn, Sizes, Transform, TransformRefusalError
 from dalikit.transforms.draws import Draws, uniform
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["GaussianBlur"]
 
@@ -31,7 +32,7 @@ class GaussianBlur(Transform):
     kernel_size: Any
     sigma: Any = (0.1, 2.0)
 
-    purpose: ClassVar[int] = 10
+    purpose: ClassVar[int] = Purpose.GAUSSIAN_BLUR
     num_blocks: ClassVar[int] = 1
     _num_columns: ClassVar[int] = 1
 

@@ -7,7 +7,6 @@ functional.py); what is drawn is dalikit's own stream.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,6 +19,7 @@ from dalikit.transforms.arguments import (
     check_bool,
     check_colour,
     check_interpolation,
+    check_padding,
     check_probability,
     check_range,
     check_size,
@@ -28,6 +28,7 @@ from dalikit.transforms.base import Columns, Sizes, Transform, TransformRefusalE
 from dalikit.transforms.draws import Draws, Words, integers, uniform
 from dalikit.transforms.operations import Crop, Flip, InterpolationMode, Operation
 from dalikit.transforms.operations import Resize as ResizeOperation
+from dalikit.transforms.purposes import Purpose
 
 __all__ = [
     "CenterCrop",
@@ -70,7 +71,7 @@ class RandomResizedCrop(Transform):
     interpolation: Any = InterpolationMode.BILINEAR
     antialias: Any = True
 
-    purpose: ClassVar[int] = 1
+    purpose: ClassVar[int] = Purpose.RANDOM_RESIZED_CROP
     num_blocks: ClassVar[int] = 1
     _num_columns: ClassVar[int] = 6
 
@@ -78,7 +79,7 @@ class RandomResizedCrop(Transform):
         """Checks and normalises the arguments."""
         set_field = object.__setattr__
         set_field(self, "size", _pair(check_size("size", self.size)))
-        set_field(self, "scale", check_range("scale", self.scale, high=1.0))
+        set_field(self, "scale", check_range("scale", self.scale, high=1.0, from_low=True))
         set_field(self, "ratio", check_range("ratio", self.ratio))
         set_field(self, "interpolation", check_interpolation("interpolation", self.interpolation))
         set_field(self, "antialias", check_antialias(self.antialias))
@@ -256,7 +257,7 @@ class RandomCrop(Transform):
     fill: Any = 0
     padding_mode: str = "constant"
 
-    purpose: ClassVar[int] = 2
+    purpose: ClassVar[int] = Purpose.RANDOM_CROP
     num_blocks: ClassVar[int] = 1
     _num_columns: ClassVar[int] = 4
 
@@ -264,26 +265,11 @@ class RandomCrop(Transform):
         """Checks and normalises the arguments."""
         set_field = object.__setattr__
         set_field(self, "size", _pair(check_size("size", self.size)))
-        set_field(self, "padding", self._check_padding(self.padding))
+        set_field(self, "padding", None if self.padding is None else check_padding("padding", self.padding))
         set_field(self, "pad_if_needed", check_bool("pad_if_needed", self.pad_if_needed))
         set_field(self, "fill", check_colour("fill", self.fill))
         if self.padding_mode != "constant":
             raise ArgumentError(f"padding_mode={self.padding_mode!r}: must be 'constant', the only one on the device")
-
-    @staticmethod
-    def _check_padding(padding: Any) -> tuple[int, int, int, int] | None:
-        """(left, top, right, bottom), or None."""
-        if padding is None:
-            return None
-        parts = list(padding) if isinstance(padding, Sequence) else [padding]
-        whole = all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 65535 for part in parts)
-        if not whole or len(parts) not in (1, 2, 4):
-            raise ArgumentError(
-                f"padding={padding!r}: must be an int, (left/right, top/bottom) or (left, top, right, bottom), "
-                "in pixels, each from 0 to 65535"
-            )
-        left, top, right, bottom = (parts * 4)[:4]
-        return left, top, right, bottom
 
     def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
         """Columns: top, left (negative inside the added border), height, width."""
@@ -344,7 +330,7 @@ class _RandomFlip(Transform):
 class RandomHorizontalFlip(_RandomFlip):
     """Mirrors left and right with probability `p` (default 0.5)."""
 
-    purpose: ClassVar[int] = 3
+    purpose: ClassVar[int] = Purpose.RANDOM_HORIZONTAL_FLIP
     horizontal: ClassVar[bool] = True
 
 
@@ -352,5 +338,5 @@ class RandomHorizontalFlip(_RandomFlip):
 class RandomVerticalFlip(_RandomFlip):
     """Mirrors top and bottom with probability `p` (default 0.5)."""
 
-    purpose: ClassVar[int] = 4
+    purpose: ClassVar[int] = Purpose.RANDOM_VERTICAL_FLIP
     horizontal: ClassVar[bool] = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -151,10 +152,26 @@ def _draw(
 def _drawn(step: _Step, values: Matrix) -> list[Drawn]:
     own = values[:, step.column : step.column + step.transform.num_columns]
     found = list(step.transform.drawn(own))
+    if step.transform.orders:
+        return [*found, *_drawn_in_order(step, values)]
     for number, case in enumerate(step.cases):
         left_out = own[:, 0] != number
         for item in (item for part in case for item in _drawn(part, values)):
             kept = item.values.copy()
             kept[left_out] = item.neutral
             found.append(item._replace(values=kept))
+    return found
+
+
+def _drawn_in_order(step: _Step, values: Matrix) -> list[Drawn]:
+    """Of parts that every case has, each in another order: one value a part, from the case that a row has."""
+    found: list[Drawn] = []
+    for number, (order, parts) in enumerate(zip(step.transform.orders, step.transform.cases, strict=True)):
+        places = [place for place, part in zip(order, parts, strict=True) for _ in flatten(part)]
+        in_turn = [inner for _, inner in sorted(zip(places, step.cases[number], strict=True), key=itemgetter(0))]
+        drawn = [item for inner in in_turn for item in _drawn(inner, values)]
+        found = found or [item._replace(values=item.values.copy()) for item in drawn]
+        rows = values[:, step.column] == number
+        for whole, item in zip(found, drawn, strict=True):
+            whole.values[rows] = item.values[rows]
     return found

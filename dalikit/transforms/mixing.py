@@ -19,10 +19,10 @@ from dalikit.errors import ArgumentError
 from dalikit.transforms.base import Transform
 from dalikit.transforms.draws import Draws, Slot, draw_slots, uniform
 from dalikit.transforms.gamma import beta
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["BatchTransform", "CutMix", "Mix", "MixUp", "Mixing", "check_mixing", "draw_mix"]
 
-_CHOICE_PURPOSE = 30  # which one of several is done
 _BLOCKS = 5  # one for the box, four for two attempts at each of the two gamma numbers: hardly ever more are needed
 
 
@@ -76,7 +76,7 @@ class MixUp(BatchTransform):
         ArgumentError: an argument is out of range.
     """
 
-    purpose: ClassVar[int] = 24
+    purpose: ClassVar[int] = Purpose.MIX_UP
 
     def mix(self, draws: Draws) -> Mix:
         """The share."""
@@ -102,7 +102,7 @@ class CutMix(BatchTransform):
         ArgumentError: an argument is out of range.
     """
 
-    purpose: ClassVar[int] = 25
+    purpose: ClassVar[int] = Purpose.CUT_MIX
 
     def mix(self, draws: Draws) -> Mix:
         """The share and the box's centre."""
@@ -124,7 +124,7 @@ def draw_mix(mixing: Mixing, seed: int, first_position: int) -> Mix:
     """
     if not isinstance(mixing, BatchTransform):
         sums = list(accumulate(weight for _, weight in mixing))
-        drawn = uniform(_draws(seed, first_position, _CHOICE_PURPOSE, 1).words()[0, 0]) * sums[-1]
+        drawn = uniform(_draws(seed, first_position, Purpose.MIXING_CHOICE, 1).words()[0, 0]) * sums[-1]
         mixing = next(part for (part, _), total in zip(mixing, sums, strict=True) if drawn < total)
     return mixing.mix(_draws(seed, first_position, mixing.purpose, _BLOCKS))
 

@@ -20,6 +20,7 @@ from dalikit.transforms.gamma import log_gamma, shares
 from dalikit.transforms.operations import InterpolationMode, Mixture, Operation
 from dalikit.transforms.policy_space import NONE, PLACE_COLUMNS, Space, places_drawn
 from dalikit.transforms.policy_tables import SUBPOLICIES, AutoAugmentPolicy
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["AugMix", "AutoAugment", "AutoAugmentPolicy", "RandAugment", "TrivialAugmentWide"]
 
@@ -131,7 +132,7 @@ class RandAugment(_Policy):
     interpolation: Any = InterpolationMode.NEAREST
     fill: Any = None
 
-    purpose: ClassVar[int] = 20
+    purpose: ClassVar[int] = Purpose.RAND_AUGMENT
     num_blocks: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -178,7 +179,7 @@ class TrivialAugmentWide(_Policy):
     interpolation: Any = InterpolationMode.NEAREST
     fill: Any = None
 
-    purpose: ClassVar[int] = 21
+    purpose: ClassVar[int] = Purpose.TRIVIAL_AUGMENT_WIDE
     num_blocks: ClassVar[int] = 1
     _num_columns: ClassVar[int] = PLACE_COLUMNS
 
@@ -219,7 +220,7 @@ class AutoAugment(_Policy):
     interpolation: Any = InterpolationMode.NEAREST
     fill: Any = None
 
-    purpose: ClassVar[int] = 22
+    purpose: ClassVar[int] = Purpose.AUTO_AUGMENT
     num_blocks: ClassVar[int] = 2
     _num_columns: ClassVar[int] = 2 * PLACE_COLUMNS
 
@@ -279,7 +280,7 @@ class AugMix(_Policy):
     interpolation: Any = InterpolationMode.BILINEAR
     fill: Any = None
 
-    purpose: ClassVar[int] = 23
+    purpose: ClassVar[int] = Purpose.AUG_MIX
     num_blocks: ClassVar[int] = 14
     """Of the default: a block for each operation, and one for each weight and the sum of those of the chains."""
 

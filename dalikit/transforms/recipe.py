@@ -73,6 +73,12 @@ class Branch:
     first_view: int
     num_views: int
 
+    def rows_of(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Its part of the matrix (B, P) with a row a view and sample: (num_views * B, columns), view-major."""
+        width = self.family.num_columns
+        block = matrix[:, self.start : self.start + self.num_views * width]
+        return np.ascontiguousarray(block.reshape(len(matrix), self.num_views, width).swapaxes(0, 1)).reshape(-1, width)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -87,7 +93,9 @@ class Recipe:
     num_columns: int
     """P, the width of the parameter matrix."""
     description: str
-    """The transform's repr: the same text means the same recipe."""
+    """The transform's repr without memory addresses. The same text means the same recipe, but for what is not in it: of
+    a constant or a callable object what its repr leaves out, of a function in OnCPU its defaults, closure and what it
+    calls (its name and bytecode are there, which another version of Python compiles otherwise)."""
     aliases: tuple[tuple[str, str], ...] = ()
     constants: tuple[tuple[str, Any], ...] = ()
     mixing: Any = None

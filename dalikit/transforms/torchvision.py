@@ -17,6 +17,7 @@ from dalikit.transforms.torchvision_classes import (
     BASES,
     READERS,
     REASONS,
+    TENSOR_MAKERS,
     Reader,
     Source,
     read_nothing,
@@ -96,6 +97,7 @@ class _Converter:
 
     def __init__(self) -> None:
         self.refused: list[Inconvertible] = []
+        self._on_tensors = False  # whether a conversion to tensors was met already
 
     def convert(self, transform: Any, place: str) -> Transform:
         """A transform, with whatever it holds."""
@@ -107,20 +109,28 @@ class _Converter:
         if isinstance(transform, MultiCrop):
             return self._convert_views(transform, place)
         if isinstance(transform, Transform):
+            self._note_tensors(type(transform))
             return transform
         try:
-            return _reader(transform)(Source(self.convert, transform, place))
+            converted = _reader(transform)(Source(self.convert, transform, place, self._on_tensors))
         except ArgumentError as error:
             self.refused.append(Inconvertible(_on_one_line(transform), str(error), place))
-            return self.refused[-1]
+            converted = self.refused[-1]
+        self._note_tensors(_origin(type(transform)))
+        return converted
+
+    def _note_tensors(self, kind: type | None) -> None:
+        self._on_tensors |= kind is not None and kind.__name__ in TENSOR_MAKERS
 
     def _convert_views(self, crop: MultiCrop, place: str) -> MultiCrop:
         """Views may be given torchvision's transforms; one that stands for several views is converted once."""
         groups = []
+        on_tensors = self._on_tensors
         for group in crop.views:
             known: dict[int, Transform] = {}
             for number, each in enumerate(group.transform):
                 if id(each) not in known:
+                    self._on_tensors = on_tensors
                     known[id(each)] = self.convert(each, _within(place, f"{group.name}[{number}]"))
             groups.append(Views(group.name, tuple(known[id(each)] for each in group.transform)))
         return crop if tuple(groups) == crop.views else MultiCrop(groups, crop.aliases, crop.constants)

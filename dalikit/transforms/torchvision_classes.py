@@ -54,6 +54,8 @@ class Source(NamedTuple):
     transform: Any
     place: str
     """Such as "transforms[3].transforms[1]"; empty for the whole."""
+    on_tensors: bool = False
+    """Whether a conversion to tensors came before it; PIL images otherwise."""
 
     def read(self, name: str) -> Any:
         """An attribute."""
@@ -83,8 +85,8 @@ class Source(NamedTuple):
         value = self.read(name)
         if name in ("fill", "dtype"):
             value = _for_images(name, value)
-        if name == "antialias" and value == "warn":
-            return True  # torchvision 0.15 and 0.16: not given
+        if name == "antialias" and (value == "warn" or not self.on_tensors):
+            return True  # "warn": torchvision 0.15 and 0.16, not given; and Pillow always widens its filter
         return value
 
 
@@ -235,6 +237,9 @@ _SAME: tuple[type[Transform], ...] = (
     ToTensor,
     TrivialAugmentWide,
 )
+
+TENSOR_MAKERS = ("ImageClassification", "MaybeToTensor", "PILToTensor", "ToImage", "ToTensor")
+"""Classes after which images are tensors. (ToDtype and ConvertImageDtype take what is a tensor already.)"""
 
 BASES = ("RandomTransforms", "Transform", "_AutoAugmentBase", "_BaseMixUpCutMix", "_RandomApplyTransform")
 """torchvision's classes that others are derived from."""

@@ -20,11 +20,12 @@ class Views:
 
     Args:
         name: the group's key in the batch.
-        transform: what makes a view of the image; or a sequence with one for each view.
+        transform: what makes a view of the image, a transform of dalikit or torchvision; or a sequence with one for
+            each view.
         count: how many views; None: as many as there are transforms.
 
     Raises:
-        ArgumentError: the name is empty, or `count` does not fit the transforms.
+        ArgumentError: the name is empty, `count` does not fit the transforms, or one of them is no transform.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Views:
             raise ArgumentError(f"count={self.count!r} of the views {self.name!r}: must be from 1 to {_MAX_VIEWS}")
         if several and count != len(transforms):
             raise ArgumentError(f"count={count} of the views {self.name!r}: {len(transforms)} transforms were given")
+        for each in transforms:  # torchvision's are told from other functions when the whole is compiled
+            if not isinstance(each, Transform) and (not callable(each) or isinstance(each, type)):
+                raise ArgumentError(
+                    f"transform={each!r} of the views {self.name!r}: must be a transform of dalikit.transforms or "
+                    "torchvision, or a list of such"
+                )
         object.__setattr__(self, "transform", transforms if several else transforms * count)
         object.__setattr__(self, "count", count)
 
@@ -63,7 +70,7 @@ class MultiCrop(Transform):
         constants: further entries of the batch, as they are.
 
     Raises:
-        ArgumentError: there is no group, two have one name, or an alias names none.
+        ArgumentError: there is no group, two have one name, an alias names none, or aliases or constants are no dict.
     """
 
     views: Any
@@ -79,8 +86,7 @@ class MultiCrop(Transform):
             raise ArgumentError(f"views={self.views!r}: must be a list of Views, at least one")
         object.__setattr__(self, "views", views)
         for name in ("aliases", "constants"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, tuple(value.items() if isinstance(value, Mapping) else value))
+            object.__setattr__(self, name, _check_entries(name, getattr(self, name)))
         self._check_names()
 
     def _check_names(self) -> None:
@@ -94,3 +100,12 @@ class MultiCrop(Transform):
                 raise ArgumentError(f"aliases: {name!r} stands for {group!r}, which is none of {', '.join(groups)}")
         if sum(group.count for group in self.views) > _MAX_VIEWS:
             raise ArgumentError(f"views: at most {_MAX_VIEWS} views altogether")
+
+
+def _check_entries(name: str, value: Any) -> tuple[tuple[str, Any], ...]:
+    """A dict, or pairs, as a tuple of pairs."""
+    entries = value.items() if isinstance(value, Mapping) else value
+    pairs = tuple(entries) if isinstance(entries, Iterable) else (None,)
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
+        raise ArgumentError(f"{name}={value!r}: must be a dict with names as keys")
+    return tuple((key, part) for key, part in pairs)  # type: ignore[misc]

@@ -28,6 +28,7 @@ from dalikit.transforms.base import Columns, Drawn, Sizes, Transform
 from dalikit.transforms.draws import Draws, Words, integers, uniform
 from dalikit.transforms.matrices import affine_map, perspective_map, rotation_map
 from dalikit.transforms.operations import Crop, InterpolationMode, Operation, Select, Warp
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["Pad", "RandomAffine", "RandomPerspective", "RandomRotation"]
 
@@ -64,7 +65,7 @@ class RandomAffine(Transform):
     fill: Any = 0
     center: Any = None
 
-    purpose: ClassVar[int] = 17
+    purpose: ClassVar[int] = Purpose.RANDOM_AFFINE
     num_blocks: ClassVar[int] = 2
     _num_columns: ClassVar[int] = 14
 
@@ -142,7 +143,7 @@ class RandomRotation(Transform):
     center: Any = None
     fill: Any = 0
 
-    purpose: ClassVar[int] = 18
+    purpose: ClassVar[int] = Purpose.RANDOM_ROTATION
     num_blocks: ClassVar[int] = 1
     _num_columns: ClassVar[int] = 9
 
@@ -192,7 +193,7 @@ class RandomPerspective(Transform):
     interpolation: Any = InterpolationMode.BILINEAR
     fill: Any = 0
 
-    purpose: ClassVar[int] = 19
+    purpose: ClassVar[int] = Purpose.RANDOM_PERSPECTIVE
     num_blocks: ClassVar[int] = 3
     _num_columns: ClassVar[int] = 11
 

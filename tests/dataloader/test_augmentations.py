@@ -359,7 +359,7 @@ def raising(image: Image.Image) -> Image.Image:
             r"^the function of OnCPU returned int of int64 \(\): must be a PIL image, a uint8 array",
         ),
         (lambda image: np.asarray(image) / 255, TypeError, r"returned ndarray of float64 \(.*, 3\): must be"),
-        (lambda image: torch.zeros(3, 8, 8), TypeError, r"returned Tensor of float32 \(8, 8, 3\): must be"),  # noqa: ARG005
+        (lambda image: torch.zeros(3, 8, 8), TypeError, r"returned Tensor of float32 \(3, 8, 8\): must be"),  # noqa: ARG005
     ],
 )
 def test_what_a_function_does_wrong_is_said_with_the_place(

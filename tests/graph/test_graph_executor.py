@@ -12,6 +12,7 @@ from nvidia.dali.pipeline import Pipeline
 
 import dalikit.transforms as T
 from dalikit.graph import GraphExecutor, build
+from dalikit.graph.chains import Chain, chains_of, first_chain
 from dalikit.transforms.compiler import compile_recipe
 
 
@@ -27,6 +28,12 @@ class TestGraphExecutorOnTheCpu(ExecutorContract):
 class TestGraphExecutorOnTheGpu(TestGraphExecutorOnTheCpu):
     tolerances = TOLERANCES["dali on cuda"]
     device = "cuda"
+
+
+def all_chains(transform: Any) -> list[Chain]:
+    """What each pipeline of a recipe does."""
+    recipe = compile_recipe(transform)
+    return [first_chain(recipe), *(chain for _, chain in chains_of(recipe))]
 
 
 class Recorder:
@@ -57,7 +64,8 @@ def operators(transform: Any, device_id: int | None, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(build, "fn", Recorder(build.fn, calls))
         arguments = {"batch_size": 4, "num_threads": 2, "half": False, "channels_last": False} | options
-        build.build_pipeline(compile_recipe(transform), device_id=device_id, **arguments)
+        for chain in all_chains(transform):
+            build.build_pipeline(chain, device_id=device_id, **arguments)
     return calls
 
 
@@ -93,25 +101,21 @@ def test_the_gpus_graph_is_the_cpus_but_for_the_devices(
 @pytest.mark.parametrize("half", [False, True])
 def test_the_gpus_graph_serializes_without_a_gpu(transform: Any, half: bool) -> None:
     """DALI checks every operator's arguments against its schema then."""
-    recipe = compile_recipe(transform)
-    graphs = []
-    for on_gpu in (False, True):
-        pipeline = Pipeline(batch_size=4, num_threads=2, device_id=None)
-        with pipeline:
-            pipeline.set_outputs(*build.define_graph(recipe, on_gpu=on_gpu, half=half, channels_last=half))
-        graphs.append(pipeline.serialize())
+    graphs = [serialized(transform, on_gpu=on_gpu, half=half) for on_gpu in (False, True)]
     # protobuf's strings begin with their length; a bare "gpu" stands in the names of the functions that are recorded
     assert [device for device in (b"\x05mixed", b"\x03gpu") if device in graphs[0]] == []
     assert [device for device in (b"\x05mixed", b"\x03gpu") if device in graphs[1]] == [b"\x05mixed", b"\x03gpu"]
 
 
-def serialized(transform: T.Transform, *, on_gpu: bool, half: bool = False) -> bytes:
-    pipeline = Pipeline(batch_size=4, num_threads=2, device_id=None)
-    with pipeline:
-        pipeline.set_outputs(
-            *build.define_graph(compile_recipe(transform), on_gpu=on_gpu, half=half, channels_last=half)
-        )
-    return bytes(pipeline.serialize())
+def serialized(transform: Any, *, on_gpu: bool, half: bool = False) -> bytes:
+    """All pipelines of a recipe."""
+    graphs = []
+    for chain in all_chains(transform):
+        pipeline = Pipeline(batch_size=4, num_threads=2, device_id=None)
+        with pipeline:
+            pipeline.set_outputs(build.define_graph(chain, on_gpu=on_gpu, half=half, channels_last=half))
+        graphs.append(bytes(pipeline.serialize()))
+    return b"".join(graphs)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, cases in CASES.items() for name in cases])
@@ -151,6 +155,16 @@ def test_the_imagenet_recipes_graph(monkeypatch: pytest.MonkeyPatch) -> None:
         "resize",
         "crop_mirror_normalize",
     ]
+
+
+def test_equal_views_are_samples_of_one_pipeline() -> None:
+    """DINO's eight local crops cost the operators of one; the image is decoded once, by a pipeline of its own."""
+    decoder, *views = all_chains(T.DataAugmentationDINO((0.32, 1.0), (0.05, 0.32), 8))
+    assert decoder == Chain((), None, 0, T.Decode())
+    assert [chain.num_columns for chain in views] == [19, 21, 19]
+    assert all(chain.decode is None and chain.output is not None for chain in views)
+    branches = chains_of(compile_recipe(T.DataAugmentationDINO((0.32, 1.0), (0.05, 0.32), 8)))
+    assert [branch.num_views for branch, _ in branches] == [1, 1, 8]
 
 
 def test_an_image_that_is_turned_is_decoded_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:

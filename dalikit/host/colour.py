@@ -21,7 +21,7 @@ from dalikit.transforms.operations import Brightness, ColorJitter, Contrast, Gra
 
 __all__ = ["brightness", "color_jitter", "contrast", "grayscale", "hue", "saturation"]
 
-_Values = NDArray[np.float32]
+_Values = list[float]
 
 # floor((19595 R + 38470 G + 7471 B + 32768) / 65536), from libImaging/Convert.c. Each sum is a multiple of 2**-16
 # below 256: float32 holds it exactly.
@@ -39,27 +39,27 @@ _TURN = np.float32(6 / 65025)
 
 def brightness(operation: Brightness, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Blends with black."""
-    _brightness(pixels, float(values[operation.column]), scratch)
+    _brightness(pixels, values[operation.column], scratch)
 
 
 def contrast(operation: Contrast, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Blends with the mean gray."""
-    _contrast(pixels, float(values[operation.column]), scratch)
+    _contrast(pixels, values[operation.column], scratch)
 
 
 def saturation(operation: Saturation, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Blends with the gray image."""
-    _saturation(pixels, float(values[operation.column]), scratch)
+    _saturation(pixels, values[operation.column], scratch)
 
 
 def hue(operation: Hue, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Turns the hue."""
-    _hue(pixels, float(values[operation.column]), scratch)
+    _hue(pixels, values[operation.column], scratch)
 
 
 def color_jitter(operation: ColorJitter, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Carries out the four in the order that the parameters give."""
-    parameters = values[operation.column : operation.column + 8].tolist()
+    parameters = values[operation.column : operation.column + 8]
     for slot in parameters[:4]:
         number = int(slot)
         if number < len(_JITTER):

@@ -93,7 +93,7 @@ class HostExecutor:
         rows = [view for images in outputs for view in _rows_of(images)]
 
         def work(context: _Context, row: int) -> None:
-            self._work(context, batch, parameters.matrix[row], row, [view[row] for view in rows])
+            self._work(context, batch, parameters.matrix[row].tolist(), row, [view[row] for view in rows])
 
         job = Job(len(batch), work)
         self._under_way.append((job, outputs))

@@ -27,7 +27,7 @@ from dalikit.transforms.operations import (
 
 __all__ = ["autocontrast", "equalize", "gaussian_blur", "invert", "posterize", "sharpness", "solarize"]
 
-_Values = NDArray[np.float32]
+_Values = list[float]
 _Array = NDArray[Any]
 
 _LEVELS = np.arange(256)
@@ -101,7 +101,7 @@ def equalize(operation: Equalize, pixels: Pixels, values: _Values, scratch: Scra
 
 def sharpness(operation: Sharpness, pixels: Pixels, values: _Values, scratch: Scratch) -> None:
     """Blends with the smoothed image (`ImageEnhance.Sharpness`)."""
-    factor = float(values[operation.column])
+    factor = values[operation.column]
     if factor == 1 or pixels.height < 3 or pixels.width < 3:
         return  # Pillow leaves the outermost pixels as they are
     array, tensor = pixels.edit(scratch).all
@@ -123,7 +123,7 @@ def gaussian_blur(operation: GaussianBlur, pixels: Pixels, values: _Values, scra
             f"an image of {pixels.height}x{pixels.width} (height x width) is too small to be blurred with a window of "
             f"{height}x{width}: reflecting it takes more than {height // 2} rows and {width // 2} columns"
         )
-    sigma = float(values[operation.column])
+    sigma = values[operation.column]
     across, down = _window(width, sigma), _window(height, sigma)
     if len(across) == len(down) == 1:
         return

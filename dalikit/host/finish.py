@@ -53,7 +53,7 @@ class Finisher:
         else:
             self._finish_levels(pixels.levels(), row, scratch)
         for erase, value in zip(self._output.erase, self._values, strict=True):
-            top, left, height, width = values[erase.column : erase.column + 4].astype(int).tolist()
+            top, left, height, width = map(int, values[erase.column : erase.column + 4])
             if height:
                 row[:, top : top + height, left : left + width] = value
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from dalikit.host import colour, filters, kernels, warp
@@ -15,8 +13,8 @@ from dalikit.transforms import operations as ops
 
 __all__ = ["Values", "apply_operations", "crop_box"]
 
-Values = npt.NDArray[np.float32]
-"""One row of the parameter matrix."""
+Values = list[float]
+"""One row of the parameter matrix, as Python's numbers: taken one by one, they cost a fifth of numpy's."""
 
 
 def apply_operations(operations: tuple[ops.Operation, ...], pixels: Pixels, values: Values, scratch: Scratch) -> None:
@@ -27,8 +25,8 @@ def apply_operations(operations: tuple[ops.Operation, ...], pixels: Pixels, valu
 
 def crop_box(operation: ops.Crop, values: Values) -> tuple[int, int, int, int]:
     """Top, left, height, width of a crop, in pixels."""
-    top, left, height, width = values[operation.column : operation.column + 4].astype(int).tolist()
-    return top, left, height, width
+    top, left, height, width = values[operation.column : operation.column + 4]
+    return int(top), int(left), int(height), int(width)
 
 
 def _crop(operation: ops.Crop, pixels: Pixels, values: Values, scratch: Scratch) -> None:
@@ -58,8 +56,8 @@ def _select(operation: ops.Select, pixels: Pixels, values: Values, scratch: Scra
 
 def _mixture(operation: ops.Mixture, pixels: Pixels, values: Values, scratch: Scratch) -> None:
     weights = values[operation.column : operation.column + 1 + len(operation.branches)]
-    total = pixels.levels().float().mul_(float(weights[0]))
-    for weight, branch in zip(weights[1:].tolist(), operation.branches, strict=True):
+    total = pixels.levels().float().mul_(weights[0])
+    for weight, branch in zip(weights[1:], operation.branches, strict=True):
         part = pixels.copy(scratch)
         apply_operations(branch, part, values, scratch)
         # not add_(alpha=...), which rounds once where torchvision does twice

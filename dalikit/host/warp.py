@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from dalikit.host.pixels import Pixels, Scratch
@@ -18,11 +17,11 @@ _FILTERS = {
 }
 
 
-def warp(operation: Warp, pixels: Pixels, values: NDArray[np.float32], scratch: Scratch) -> None:
+def warp(operation: Warp, pixels: Pixels, values: list[float], scratch: Scratch) -> None:
     """Takes each pixel from another place (`Image.transform`)."""
     del scratch
     count = 8 if operation.perspective else 6
-    height, width, *coefficients = values[operation.column : operation.column + 2 + count].tolist()
+    height, width, *coefficients = values[operation.column : operation.column + 2 + count]
     image = Image.fromarray(np.ascontiguousarray(pixels.levels().permute(1, 2, 0).numpy()))
     warped = image.transform(
         (int(width), int(height)),

@@ -55,8 +55,9 @@ def check_range(
     numbers = check_numbers(name, value, (2,))
     if not (low < numbers[0] or (from_low and low == numbers[0])) or not numbers[0] <= numbers[1] <= high:
         bound = f"{high:g}" if math.isfinite(high) else "any number"
+        sign = "<=" if from_low else "<"
         raise ArgumentError(
-            f"{name}={value!r}: must be (minimum, maximum) with {low:g} {'<=' if from_low else '<'} minimum <= maximum <= {bound}"
+            f"{name}={value!r}: must be (minimum, maximum) with {low:g} {sign} minimum <= maximum <= {bound}"
         )
     return numbers[0], numbers[1]
 
@@ -113,7 +114,7 @@ def check_whole(name: str, value: Any, low: int, high: int) -> int:
 
 def check_probability(name: str, value: Any) -> float:
     """A number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
         raise ArgumentError(f"{name}={value!r}: must be a number from 0 to 1")
     return float(value)
 
@@ -132,13 +133,18 @@ def check_antialias(value: Any) -> bool:
 
 def check_colour(name: str, value: Any) -> tuple[int, int, int]:
     """One level from 0 to 255 for all channels, or three of them (red, green, blue)."""
-    parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 3
-    levels = [int(part) for part in parts if isinstance(part, Real) and 0 <= part <= 255 and part == int(part)]
+    parts: list[Any] = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 3
+    levels = [int(part) for part in parts if _is_level(part)]
     if len(levels) != 3 or len(parts) != 3:
         raise ArgumentError(
             f"{name}={value!r}: must be a whole number from 0 to 255, or three of them (red, green, blue)"
         )
     return levels[0], levels[1], levels[2]
+
+
+def _is_level(value: Any) -> bool:
+    number = float(value) if isinstance(value, Real) else math.nan
+    return 0 <= number <= 255 and number.is_integer()
 
 
 def check_fill(name: str, value: Any) -> tuple[int, int, int]:
@@ -223,8 +229,8 @@ def check_centre(name: str, value: Any) -> tuple[float, float] | None:
 
 def check_padding(name: str, value: Any) -> tuple[int, int, int, int]:
     """(left, top, right, bottom), from an int, (left/right, top/bottom) or all four."""
-    parts = list(value) if isinstance(value, Sequence) else [value]
-    whole = [int(part) for part in parts if isinstance(part, Integral) and not isinstance(part, bool)]
+    parts: list[Any] = list(value) if isinstance(value, Sequence) else [value]
+    whole = [int(part) for part in parts if not isinstance(part, bool) and isinstance(part, Integral)]
     if len(whole) != len(parts) or not all(0 <= part <= _MAX_SIDE for part in whole) or len(parts) not in (1, 2, 4):
         raise ArgumentError(
             f"{name}={value!r}: must be an int, (left/right, top/bottom) or (left, top, right, bottom), "

@@ -202,14 +202,7 @@ def _split(steps: tuple[Transform, ...]) -> _Split:
     images: list[Transform] = []
     tail: list[Transform] = []
     for step in steps:
-        if isinstance(step, Decode):
-            raise ArgumentError("Decode: must be the first step of the transform")
-        if isinstance(step, OnCPU):
-            raise ArgumentError(f"{step!r}: must be the first step of the transform; what is before it, do in it")
-        if isinstance(step, BatchTransform) or _mixes(step):
-            raise ArgumentError(f"{step!r}: must be the last step of the transform; it works on finished batches")
-        if isinstance(step, MultiCrop):
-            raise ArgumentError("MultiCrop: must not stand inside a view or another transform")
+        _refuse_misplaced(step)
         if isinstance(step, Conversion) and not step.changes_values:
             if tail and isinstance(step, ConvertImageDtype):
                 raise ArgumentError(f"{step!r}: must come before {type(tail[0]).__name__}: what is floating stays it")
@@ -224,6 +217,18 @@ def _split(steps: tuple[Transform, ...]) -> _Split:
             raise ArgumentError(f"{step!r}: must come before {type(late).__name__}; it works on uint8 images")
         images.append(step)
     return _Split(tuple(images), tuple(tail))
+
+
+def _refuse_misplaced(step: Transform) -> None:
+    """Refuses what can stand first or last in the whole alone."""
+    if isinstance(step, Decode):
+        raise ArgumentError("Decode: must be the first step of the transform")
+    if isinstance(step, OnCPU):
+        raise ArgumentError(f"{step!r}: must be the first step of the transform; what is before it, do in it")
+    if isinstance(step, BatchTransform) or _mixes(step):
+        raise ArgumentError(f"{step!r}: must be the last step of the transform; it works on finished batches")
+    if isinstance(step, MultiCrop):
+        raise ArgumentError("MultiCrop: must not stand inside a view or another transform")
 
 
 def _moves_pixels_only(operations: tuple[Operation, ...]) -> bool:

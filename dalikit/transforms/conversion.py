@@ -58,7 +58,7 @@ class Normalize(Conversion):
     """`(value - mean) / std` for each channel, after ToTensor.
 
     Args:
-        mean: three numbers (red, green, blue), or one for all, on the scale of 0 to 1.
+        mean: three numbers (red, green, blue), or one for all (bare or in a sequence), on the scale of 0 to 1.
         std: the same; none may be zero.
         inplace: accepted for torchvision's sake; there is nothing here that could be kept.
 

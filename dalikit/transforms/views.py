@@ -108,4 +108,4 @@ def _check_entries(name: str, value: Any) -> tuple[tuple[str, Any], ...]:
     pairs = tuple(entries) if isinstance(entries, Iterable) else (None,)
     if not all(isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
         raise ArgumentError(f"{name}={value!r}: must be a dict with names as keys")
-    return tuple((key, part) for key, part in pairs)  # type: ignore[misc]
+    return tuple((key, part) for key, part in pairs)

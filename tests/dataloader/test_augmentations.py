@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,11 @@ from pillow_reference import open_rgb, pillow_views
 from torchvision_import import import_torchvision
 
 import dalikit.transforms as T
-from dalikit import DataLoader, MaskingGenerator, SampleList, SamplerType, collate_data_and_cast
+from dalikit import DataLoader, MaskingGenerator, SampleList, SamplerType, collate_data_and_cast, make_data_loader
 from dalikit.datasets import ImageFolder
 from dalikit.errors import ArgumentError, DecodeError
+from dalikit.host.finish import Finisher
+from dalikit.host.pixels import Pixels, Scratch
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.compiler import compile_recipe
 
@@ -379,7 +382,7 @@ def test_a_function_gets_no_image_that_pillow_cannot_decode(tmp_path: Path) -> N
 
 
 def test_on_cpu_stands_first(make: Make) -> None:
-    with pytest.raises(ArgumentError, match=r"^OnCPU\(.*solarize\): must be the first step of the transform"):
+    with pytest.raises(ArgumentError, match=r"^OnCPU\(.*solarize [0-9a-f]{8}\): must be the first step of"):
         make(transform=T.Compose([T.CenterCrop(9), T.OnCPU(solarize)]))
     with pytest.raises(ArgumentError, match=r"^function=5: must be a function of an image"):
         T.OnCPU(5)  # type: ignore[arg-type]
@@ -426,3 +429,100 @@ def test_what_torchvision_has_and_the_device_has_not_is_named(make: Make) -> Non
     transform = T.Compose([T.OnCPU(tv.ElasticTransform()), T.RandomResizedCrop(24), T.ToTensor()])
     images, _ = next(iter(make(transform=transform, sampler_type=SamplerType.EPOCH)))
     assert images.shape == (5, 3, 24, 24)
+
+
+def test_a_function_and_a_collate_fn_draw_apart(make: Make) -> None:
+    """They have the same position, and another purpose."""
+    drawn: list[float] = []
+
+    def function(image: Image.Image) -> Image.Image:
+        drawn.append(random.random())
+        return image
+
+    def collate(samples: list[Any]) -> int:
+        drawn.append(random.random())
+        return len(samples)
+
+    transform = T.Compose([T.OnCPU(function), T.CenterCrop(9)])
+    loader = make(transform=transform, collate_fn=collate, batch_size=1, prefetch_batches=1)
+    take(loader, 5)
+    loader.close()
+    assert len(set(drawn)) == len(drawn) >= 10
+
+
+def test_a_function_that_draws_and_a_collate_fn_that_draws_repeat_together(make: Make) -> None:
+    """The loader reads ahead while the user's thread collates; the caller's generators are left alone."""
+
+    def collate(samples: list[Any]) -> Any:
+        numbers = [random.random()]
+        time.sleep(0.002)
+        numbers += [random.random(), float(np.random.rand()), float(torch.rand(()))]
+        return torch.stack([image for image, _ in samples]), torch.tensor(numbers, dtype=torch.float64)
+
+    def batches(**options: Any) -> list[Any]:
+        transform = T.Compose([T.OnCPU(noisy), T.CenterCrop(20)])
+        with make(transform=transform, collate_fn=collate, batch_size=4, **options) as loader:
+            return take(loader, 8)
+
+    random.seed(1), torch.manual_seed(1), np.random.seed(1)
+    before = random.getstate(), torch.get_rng_state(), np.random.get_state()[1]
+    expected = batches(num_threads=1, prefetch_batches=1)
+    for _ in range(3):
+        assert_same(batches(num_threads=4, prefetch_batches=4), expected)
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert (np.random.get_state()[1] == before[2]).all()
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_function_gets_the_image_turned_if_that_is_asked_for(tmp_path: Path, turn: bool) -> None:
+    (tmp_path / "class").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    levels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "class" / "image.png", exif=exif)
+    steps = [T.Decode(adjust_orientation=turn), T.OnCPU(solarize)]
+    with DataLoader(ImageFolder(tmp_path, transform=T.Compose(steps)), device="cpu") as loader:
+        images, _ = next(iter(loader))
+    expected = np.asarray(solarize(Image.fromarray(np.rot90(levels, -1).copy() if turn else levels)))
+    assert torch.equal(images[0].permute(1, 2, 0), torch.from_numpy(expected.copy()))
+
+
+def test_a_function_that_raises_stop_iteration_does_not_end_the_loop(make: Make) -> None:
+    def stop(image: Image.Image) -> Image.Image:
+        raise StopIteration(image)
+
+    with pytest.raises(RuntimeError, match=r"StopIteration was raised by .* the function of OnCPU or the collation"):
+        take(make(transform=T.Compose([T.OnCPU(stop), T.CenterCrop(20)])), 1)
+
+
+def test_the_warning_about_a_function_points_at_the_users_line(dataset: ImageFolder) -> None:
+    """In whatever way the loader is made."""
+    options: dict[str, Any] = {"device": "cpu", "transform": ImageOps.grayscale}
+    for make_it in (
+        lambda: DataLoader(dataset, **options),
+        lambda: make_data_loader(dataset=dataset, batch_size=1, num_workers=0, **options),
+        lambda: compile_recipe(ImageOps.grayscale),
+    ):
+        with pytest.warns(UserWarning, match="it runs on the CPU") as caught:
+            make_it()
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_views_from_shared_planes_do_not_disturb_each_other(make: Make) -> None:
+    """The steps before the views leave float32 planes, which are still read when the second view is made."""
+    jitter = T.ColorJitter(0.4, 0.4, 0.4)
+    transform = T.Compose([jitter, T.MultiCrop([T.Views("a", T.ColorJitter((1.9, 1.9)), 4)])])
+    images, _ = next(iter(make(transform=transform, executor="host", batch_size=1)))
+    views = images["a"]
+    assert all(torch.equal(view, views[0]) for view in views[1:])
+
+
+def test_rows_of_scale_and_shift_are_kept_for_some_widths_alone() -> None:
+    finisher = Finisher(compile_recipe(T.Compose(TRAIN[1:])).groups[0].views[0].output, channels_last=True)
+    for width in range(1, 300):
+        pixels = Pixels(torch.full((3, 2, width), 255, dtype=torch.uint8))
+        row = torch.empty((2, width, 3)).permute(2, 0, 1)
+        finisher(pixels, row, np.empty(0, np.float32), Scratch())
+        assert torch.allclose(row, torch.tensor(2.0))
+    assert len(finisher._rows) <= 64

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -106,3 +108,44 @@ def test_numpy_is_not_imported_for_it() -> None:
         "assert 'numpy.random' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_blocks_of_several_threads_do_not_meet() -> None:
+    """Each draws what it draws alone, and the states are put back in the end."""
+
+    def work(position: int) -> Numbers:
+        with seeded_generators(5, position, 28):
+            numbers = draw()
+            time.sleep(1e-4)  # lets the others run
+            return (*numbers[:2], draw()[2])
+
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    states = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
+    alone = [work(position) for position in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(40))) == alone
+    assert random.getstate() == states[0]
+    assert np.array_equal(np.random.get_state()[1], states[1])
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_a_forked_child_has_a_lock_of_its_own() -> None:
+    """Even if another thread held it in the parent."""
+    script = (
+        "import os, threading\n"
+        "from dalikit.callables import seeded_generators\n"
+        "inside, leave = threading.Event(), threading.Event()\n"
+        "def hold():\n"
+        "    with seeded_generators(1, 2, 31):\n"
+        "        inside.set(), leave.wait()\n"
+        "thread = threading.Thread(target=hold); thread.start(); inside.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    with seeded_generators(1, 2, 31): os._exit(7)\n"
+        "status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "leave.set(), thread.join()\n"
+        "assert status == 7, status"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=20)

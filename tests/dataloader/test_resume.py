@@ -17,7 +17,7 @@ import torch
 import dalikit.transforms as T
 from dalikit import DataLoader, SamplerType
 from dalikit.datasets import ImageFolder
-from dalikit.errors import StateError
+from dalikit.errors import ArgumentError, StateError
 from samplers import DistributedSampler, RandomSampler
 
 Make = Callable[..., DataLoader]
@@ -358,3 +358,44 @@ def test_no_state_at_all_is_refused(make: Make) -> None:
     with pytest.raises(StateError, match=r"lacks \['dataset'"):
         loader.load_state_dict({"version": 1})
     assert len(next(iter(loader))[0]) == 5
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_the_state_after_a_failed_batch(make: Make, error: type[BaseException]) -> None:
+    """Right after the failure it is before that batch; once a later one is delivered, it is after that one."""
+    calls = itertools.count(1)
+
+    def collate(samples: list[Any]) -> Any:
+        if next(calls) == 2:
+            raise error("once")
+        return torch.stack([image for image, _ in samples]), torch.tensor([target for _, target in samples])
+
+    arguments: dict[str, Any] = {"sampler_type": SamplerType.EPOCH, "drop_last": False}
+    uncut, states = run(make(**arguments), 5)
+    loader = make(collate_fn=collate, **arguments)
+    batches = iter(loader)
+    found = [next(batches)]
+    with pytest.raises(error, match="once"):
+        next(batches)
+    assert json.dumps(loader.state_dict()) == states[1]
+    resumed = make(**arguments)
+    resumed.load_state_dict(loader.state_dict())
+    assert_same(run(resumed, 4)[0], uncut[1:])
+    for number, batch in enumerate(batches, start=3):
+        found.append(batch)
+        assert json.dumps(loader.state_dict()) == states[number]
+    assert_same(found, [uncut[0], *uncut[2:]])
+
+
+def test_the_state_after_a_failed_mixing(make: Make) -> None:
+    """Targets out of range are refused when the batch is mixed."""
+    steps = [T.CenterCrop(8), T.ToTensor(), T.MixUp(num_classes=1)]
+    loader = make(transform=T.Compose(steps), sampler_type=None, shuffle=False, batch_size=1)
+    targets = [sample for sample in range(23) if loader.dataset.get_target(sample) == 0]
+    bad = next(sample for sample in range(23) if sample not in targets)
+    batches = iter(loader)
+    for _ in range(bad):
+        next(batches)
+    with pytest.raises(ArgumentError, match="Class values must be smaller than num_classes"):
+        next(batches)
+    assert loader.state_dict()["place"] == bad

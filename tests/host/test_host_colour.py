@@ -28,7 +28,7 @@ def carry_out(
 ) -> Any:
     """uint8 (H, W, 3)."""
     pixels = Pixels(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-    kernel(operation, pixels, np.array(values, np.float32), scratch or Scratch())
+    kernel(operation, pixels, np.float32(values).tolist(), scratch or Scratch())
     return pixels.levels().permute(1, 2, 0).numpy()
 
 
@@ -169,7 +169,7 @@ class TestPixels:
         before = levels.clone()
         pixels, scratch = Pixels(levels), Scratch()
         for _ in range(2):
-            colour.brightness(op.Brightness(0), pixels, np.array([0.5], np.float32), scratch)
+            colour.brightness(op.Brightness(0), pixels, np.float32([0.5]).tolist(), scratch)
         assert torch.equal(levels, before)
         assert not torch.equal(pixels.levels(), before)
 
@@ -181,7 +181,7 @@ class TestPixels:
         assert planes.shape == (3, 40, 30)
         assert planes.is_contiguous()
         assert planes.dtype is torch.float32
-        colour.hue(op.Hue(0), pixels, np.array([0.2], np.float32), scratch)
+        colour.hue(op.Hue(0), pixels, np.float32([0.2]).tolist(), scratch)
         levels = pixels.levels()
         assert levels.shape == (3, 40, 30)
         assert levels.permute(1, 2, 0).is_contiguous()
@@ -191,10 +191,10 @@ class TestPixels:
     def test_a_copy_is_an_image_of_its_own(self, changed_before: bool) -> None:
         pixels, scratch = Pixels(torch.from_numpy(np.array(noise(6, 7))).permute(2, 0, 1)), Scratch()
         if changed_before:
-            colour.brightness(op.Brightness(0), pixels, np.array([0.9], np.float32), scratch)
+            colour.brightness(op.Brightness(0), pixels, np.float32([0.9]).tolist(), scratch)
         copy = pixels.copy(scratch)
         expected = pixels.copy(scratch).levels()
-        colour.brightness(op.Brightness(0), copy, np.array([0.0], np.float32), scratch)
+        colour.brightness(op.Brightness(0), copy, np.float32([0.0]).tolist(), scratch)
         assert copy.levels().max() == 0
         assert expected.max() > 0
         assert torch.equal(pixels.levels(), expected)

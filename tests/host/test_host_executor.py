@@ -6,16 +6,21 @@ import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from augmentation_contract import AugmentationContract, Bound
 from executor_bench import draw, read_batch, run
 from executor_contract import TOLERANCES, ExecutorContract, Tolerance
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 from pillow_reference import open_rgb, to_tensor
 
 import dalikit.transforms as T
 from dalikit.codec import CpuDecoder
 from dalikit.host import HostExecutor
+from dalikit.host.kernels import resize
 from dalikit.threads import use_one_thread
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.workers import Job, WorkerPool
@@ -146,3 +151,12 @@ class TestHostAugmentations(AugmentationContract):
 
     def make(self, recipe: Any, *, num_threads: int = 2, **options: Any) -> HostExecutor:
         return HostExecutor(recipe, num_threads=num_threads, **options)
+
+
+@given(st.integers(1, 3000), st.integers(1, 700))
+def test_nearest_takes_pillows_pixel_even_where_two_are_equally_near(old: int, new: int) -> None:
+    row = np.arange(old, dtype=np.int32)[None]
+    expected = np.array(Image.fromarray(row).resize((new, 1), Image.Resampling.NEAREST))[0]
+    levels = torch.from_numpy(np.stack([row // 256, row % 256, row * 0], axis=2).astype(np.uint8)).permute(2, 0, 1)
+    high, low, _ = resize(levels, 1, new, T.InterpolationMode.NEAREST, True)[:, 0].int()
+    assert (high * 256 + low).tolist() == expected.tolist()

@@ -28,7 +28,7 @@ def carry_out(kernel: Kernel, operation: Any, image: Image.Image, *values: float
     pixels, scratch = Pixels(torch.from_numpy(levels).permute(2, 0, 1)), Scratch()
     if in_planes:
         pixels.edit(scratch)
-    kernel(operation, pixels, np.array(values, np.float32), scratch)
+    kernel(operation, pixels, np.float32(values).tolist(), scratch)
     np.testing.assert_array_equal(levels, before, err_msg="the levels given were written to")
     return pixels.levels().permute(1, 2, 0).numpy()
 
@@ -112,7 +112,7 @@ def test_autocontrast_of_every_range() -> None:
                 continue  # one in eleven: the table has two parameters alone
             image = Image.fromarray(np.repeat(row.astype(np.uint8), 3).reshape(1, -1, 3))
             pixels = Pixels(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-            filters.autocontrast(op.Autocontrast(), pixels, np.empty(0, np.float32), scratch)
+            filters.autocontrast(op.Autocontrast(), pixels, [], scratch)
             np.testing.assert_array_equal(
                 pixels.levels().permute(1, 2, 0).numpy(), np.array(ImageOps.autocontrast(image))
             )
@@ -191,7 +191,7 @@ class TestBlur:
         for size in ((300, 401), (20, 30), (9, 9), (64, 5)):
             for image in images(*size):
                 pixels = Pixels(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-                filters.gaussian_blur(op.GaussianBlur(0, (9, 9)), pixels, np.array([1.5], np.float32), scratch)
+                filters.gaussian_blur(op.GaussianBlur(0, (9, 9)), pixels, np.float32([1.5]).tolist(), scratch)
                 got = pixels.levels().permute(1, 2, 0).numpy()
                 assert np.abs(got - convolve(image, (9, 9), 1.5)).max() <= 1
                 scratch.reset()

@@ -35,7 +35,7 @@ def test_equals_pillow(
     if in_planes:
         pixels.edit(scratch)
     operation = Warp(1, perspective, interpolation, (10, 200, 30))
-    warp(operation, pixels, np.array([9, height, width, *coefficients], np.float32), scratch)
+    warp(operation, pixels, np.float32([9, height, width, *coefficients]).tolist(), scratch)
     kind = Image.Transform.PERSPECTIVE if perspective else Image.Transform.AFFINE
     expected = image.transform(
         (width, height), kind, coefficients.tolist(), FILTERS[interpolation], fillcolor=(10, 200, 30)
@@ -48,5 +48,5 @@ def test_takes_a_part_of_a_larger_image() -> None:
     levels = torch.randint(0, 256, (20, 30, 3), dtype=torch.uint8).permute(2, 0, 1)[:, 3:9, 4:15]
     pixels = Pixels(levels)
     operation = Warp(0, False, InterpolationMode.NEAREST, (0, 0, 0))
-    warp(operation, pixels, np.array([6, 11, 1, 0, 0, 0, 1, 0], np.float32), Scratch())
+    warp(operation, pixels, np.float32([6, 11, 1, 0, 0, 0, 1, 0]).tolist(), Scratch())
     assert torch.equal(pixels.levels(), levels)

@@ -15,6 +15,7 @@ from dino_objects import MEAN, STD, dinov2, dinov3, v1, v2
 from torch import nn
 
 import dalikit.transforms as T
+from dalikit.errors import ArgumentError
 from dalikit.transforms.base import Sizes, Transform
 from dalikit.transforms.colour import (
     ColorJitter,
@@ -43,12 +44,12 @@ Case = tuple[Callable[[Any], Any], Transform]
 IN_BOTH: dict[str, Case] = {
     "RandomResizedCrop": (
         lambda api: api.RandomResizedCrop((20, 30), (0.2, 0.9), (0.5, 1.5), MODES.BICUBIC, antialias=False),
-        T.RandomResizedCrop((20, 30), (0.2, 0.9), (0.5, 1.5), "bicubic", antialias=False),
+        T.RandomResizedCrop((20, 30), (0.2, 0.9), (0.5, 1.5), "bicubic"),
     ),
     "RandomResizedCrop of an int": (lambda api: api.RandomResizedCrop(20), T.RandomResizedCrop(20)),
     "Resize to an int": (lambda api: api.Resize(20, MODES.NEAREST, 40), T.Resize(20, "nearest", max_size=40)),
     "Resize to a list of one": (lambda api: api.Resize([20]), T.Resize(20)),
-    "Resize to a pair": (lambda api: api.Resize((20, 30), antialias=False), T.Resize((20, 30), antialias=False)),
+    "Resize to a pair": (lambda api: api.Resize((20, 30)), T.Resize((20, 30))),
     "Resize by Pillow's number": (lambda api: api.Resize(20, 3), T.Resize(20, "bicubic")),
     "Resize exactly to the nearest": (lambda api: api.Resize(20, MODES.NEAREST_EXACT), T.Resize(20, "nearest")),
     "CenterCrop": (lambda api: api.CenterCrop((20, 30)), T.CenterCrop((20, 30))),
@@ -326,3 +327,32 @@ def test_nothing_of_theirs_is_imported() -> None:
         "print([name for name in ('torch', 'torchvision', 'nvidia.dali') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.filterwarnings("ignore:Anti-alias option is always applied for PIL Image input")
+@pytest.mark.parametrize("api", BOTH.values(), ids=BOTH)
+def test_without_antialias_is_for_tensors_alone(api: Any) -> None:
+    """torchvision ignores it on PIL images: Pillow always widens its filter."""
+    sharp = [api.Resize(20, antialias=False), api.RandomResizedCrop(9, antialias=False)]
+    smooth = (T.Resize(20), T.RandomResizedCrop(9))
+    plain = (T.Resize(20, antialias=False), T.RandomResizedCrop(9, antialias=False))
+    image = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+    assert np.array_equal(sharp[0](image), api.Resize(20)(image))
+    assert from_torchvision(sharp[0]) == smooth[0]
+    assert from_torchvision(api.Compose(sharp)) == T.Compose(smooth)
+    assert from_torchvision(api.Compose([api.PILToTensor(), *sharp])) == T.Compose([T.PILToTensor(), *plain])
+    assert from_torchvision(T.MultiCrop([T.Views("a", [api.Compose([api.PILToTensor(), sharp[0]]), sharp[0]])])) == (
+        T.MultiCrop([T.Views("a", [T.Compose([T.PILToTensor(), plain[0]]), smooth[0]])])
+    )
+    assert from_torchvision(v2.Compose([v2.ToImage(), v2.Identity(), sharp[1]])).transforms[2] == plain[1]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("api", BOTH.values(), ids=BOTH)
+def test_torchvisions_objects_in_views_are_converted_wherever_the_views_stand(api: Any) -> None:
+    theirs = T.MultiCrop([T.Views("a", api.Compose([api.RandomResizedCrop(9), api.PILToTensor()]), 2)])
+    ours = T.MultiCrop([T.Views("a", T.Compose([T.RandomResizedCrop(9), T.PILToTensor()]), 2)])
+    assert compile_recipe(theirs) == compile_recipe(ours)
+    assert compile_recipe(T.Compose([T.Resize(20), theirs])) == compile_recipe(T.Compose([T.Resize(20), ours]))
+    assert T.describe(theirs) == T.describe(ours)
+    with pytest.raises(ArgumentError, match=r"(?s)1 step cannot be converted:.*a\[0\] .*function is no transform of"):
+        compile_recipe(T.MultiCrop([T.Views("a", lambda image: image, 2)]))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +21,7 @@ from dalikit.errors import ArgumentError
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.operations import Crop, Flip, Resize
+from dalikit.transforms.purposes import Purpose
 from dalikit.transforms.recipe import Recipe, View
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -202,3 +208,100 @@ def test_a_class_may_stand_256_times() -> None:
     assert compile_recipe(T.Compose([T.RandomHorizontalFlip()] * 256)).num_columns == 256
     with pytest.raises(ArgumentError, match=r"^RandomHorizontalFlip: at most 256 in one transform"):
         compile_recipe(T.Compose([T.RandomHorizontalFlip()] * 257))
+
+
+def test_the_fingerprint_has_no_memory_addresses() -> None:
+    """It is the same in another process."""
+
+    def fingerprint() -> str:
+        return compile_recipe(T.MultiCrop([T.Views("a", T.CenterCrop(8))], constants={"f": object()})).fingerprint
+
+    kept = object()  # so that the next object lies elsewhere
+    assert fingerprint() == fingerprint()
+    assert " at 0x" in repr(kept)
+    assert " at 0x" not in compile_recipe(T.OnCPU(partial(max, kept))).description
+
+
+def test_the_fingerprint_tells_functions_apart() -> None:
+    """By their bytecode, constants and names; a function that stands elsewhere in a file is the same."""
+    functions = [lambda x: x, lambda x: x + 1, lambda x: x + 2, lambda x: x.a, lambda x: x.b, lambda x: [y for y in x]]  # noqa: C416
+    prints = [compile_recipe(T.OnCPU(function)).fingerprint for function in functions]
+    assert len(set(prints)) == len(prints)
+    again = lambda x: x + 1  # noqa: E731
+    assert compile_recipe(T.OnCPU(again)).fingerprint == prints[1]
+    assert repr(T.OnCPU(str)) == "OnCPU(builtins.str)"
+
+
+def test_the_fingerprint_of_a_function_is_the_same_in_another_process() -> None:
+    """Sets among its constants have another order there."""
+    script = "import dalikit.transforms as T\nprint(T.OnCPU(lambda x: x in {'a', 'b', 'c'} or [lambda: x]))"
+    run = partial(subprocess.run, [sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    texts = {run(env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in "123"}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("value", [0.5, -1, 256, (1, 2, 3.5), (0, 300, 0)])
+def test_what_is_erased_in_a_uint8_image_must_be_a_level(value: Any) -> None:
+    erasing = T.RandomErasing(value=value)
+    for steps in ([erasing], [T.PILToTensor(), erasing], [erasing, T.ToTensor()]):
+        with pytest.raises(ArgumentError, match=r"^value=\(.*\) of RandomErasing: must be whole numbers from 0 to 255"):
+            compile_recipe(T.Compose(steps))
+    compile_recipe(T.Compose([T.ToTensor(), erasing]))
+    compile_recipe(T.RandomErasing(value=(0, 255, 7.0)))
+
+
+def test_nothing_but_conversions_may_stand_behind_an_erasure() -> None:
+    for step in (T.RandomHorizontalFlip(), T.Resize(8)):
+        with pytest.raises(ArgumentError, match=r"^R.*: must come before RandomErasing, which is done to the finished"):
+            compile_recipe(T.Compose([T.ToTensor(), T.RandomErasing(), step]))
+
+
+@pytest.mark.parametrize("step", [T.ConvertImageDtype("float32"), T.ToDtype("float16"), T.ToDtype(scale=True)])
+def test_a_conversion_from_floating_point_to_floating_point_does_nothing(step: T.Transform) -> None:
+    steps = [T.ToTensor(), T.Normalize(MEAN, STD)]
+    expected = compile_recipe(T.Compose(steps)).groups
+    assert compile_recipe(T.Compose([steps[0], step, steps[1]])).groups == expected
+    assert compile_recipe(T.Compose([*steps, step])).groups == expected
+
+
+def test_what_is_erased_before_a_normalize_is_normalized_with_the_rest() -> None:
+    """Held against torch's arithmetic, step by step."""
+    recipe = compile_recipe(
+        T.Compose(
+            [
+                *(T.RandomErasing(1.0, value=(10, 20, 30)), T.ToTensor()),
+                *(T.RandomErasing(1.0, value=(0.1, 0.2, 0.3)), T.Normalize(MEAN, STD)),
+                *(T.RandomErasing(1.0, value=(1, 2, 3)), T.Normalize((0.5, 0.25, 0.125), (2, 4, 8))),
+            ]
+        )
+    )
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    last_mean, last_std = torch.tensor([0.5, 0.25, 0.125]), torch.tensor([2.0, 4.0, 8.0])
+    first = ((torch.tensor([10.0, 20.0, 30.0]) / 255 - mean) / std - last_mean) / last_std
+    second = ((torch.tensor([0.1, 0.2, 0.3]) - mean) / std - last_mean) / last_std
+    third = (torch.tensor([1.0, 2.0, 3.0]) - last_mean) / last_std
+    found = [torch.tensor(erase.value) for erase in view_of(recipe).output.erase]
+    torch.testing.assert_close(found, [first, second, third], rtol=1e-6, atol=1e-6)
+
+
+class TestPurposes:
+    """The numbers that decide what is drawn."""
+
+    def test_no_number_stands_twice(self) -> None:
+        classes = [kind for kind in vars(T).values() if isinstance(kind, type) and issubclass(kind, T.Transform)]
+        numbers = [kind.purpose for kind in classes if kind.purpose]
+        assert len(set(numbers)) == len(numbers) == 27
+        assert all(isinstance(number, Purpose) for number in numbers)
+        assert len({purpose.value for purpose in Purpose.__members__.values()}) == len(Purpose.__members__)
+
+    def test_numbers_never_change(self) -> None:
+        names = (
+            "NOTHING RANDOM_RESIZED_CROP RANDOM_CROP RANDOM_HORIZONTAL_FLIP RANDOM_VERTICAL_FLIP RANDOM_ERASING "
+            "RANDOM_APPLY RANDOM_CHOICE COLOR_JITTER RANDOM_GRAYSCALE GAUSSIAN_BLUR RANDOM_SOLARIZE RANDOM_POSTERIZE "
+            "RANDOM_INVERT RANDOM_AUTOCONTRAST RANDOM_EQUALIZE RANDOM_ADJUST_SHARPNESS RANDOM_AFFINE RANDOM_ROTATION "
+            "RANDOM_PERSPECTIVE RAND_AUGMENT TRIVIAL_AUGMENT_WIDE AUTO_AUGMENT AUG_MIX MIX_UP CUT_MIX RANDOM_ORDER "
+            "MASKS FUNCTION REPLACEMENT MIXING_CHOICE COLLATION"
+        )
+        assert [(name, Purpose[name].value) for name in names.split()] == [
+            (name, number) for number, name in enumerate(Purpose.__members__)
+        ]

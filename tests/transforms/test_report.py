@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import dalikit.transforms as T
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.compiler import compile_recipe
+from dalikit.transforms.operations import ColorJitter, Select
 from dalikit.transforms.report import report_parameters
 
 
@@ -121,3 +123,34 @@ def test_several_views_come_group_by_group() -> None:
     assert found["b"]["crop_box"].shape == (3, 6, 4)
     assert found["a"]["grayscale"].all()
     assert found["a"]["solarize"].tolist() == [[0.0] * 6, [1.0] * 6]
+
+
+def test_steps_in_a_random_order_are_told_once_each() -> None:
+    """Whatever the order of a sample was: what is told is what its own case does."""
+    jitter = T.ColorJitter(0.4, 0.3)
+    transform = T.RandomOrder([jitter, T.RandomInvert(0.5), T.Compose([jitter, T.RandomSolarize(99)])])
+    sizes = Sizes.full(64, 30, 30)
+    found = report(transform, sizes)
+    assert [name for name in found if "box" not in name and "flip" not in name] == [
+        *("brightness", "contrast", "saturation", "hue", "color_order"),
+        "invert",
+        *("brightness_2", "contrast_2", "saturation_2", "hue_2", "color_order_2"),
+        "solarize",
+    ]
+    recipe = compile_recipe(transform)
+    (select,) = recipe.groups[0].views[0].operations
+    assert isinstance(select, Select)
+    matrix = recipe.draw(0, np.arange(64), sizes).matrix
+    for number, order in enumerate(permutations(range(3))):
+        rows = matrix[:, select.column] == number
+        assert rows.any()
+        jitters = [step for step in select.cases[number] if isinstance(step, ColorJitter)]
+        for step, name in zip(jitters, ("", "_2") if order.index(0) < order.index(2) else ("_2", ""), strict=True):
+            np.testing.assert_array_equal(found[f"brightness{name}"][rows], matrix[rows, step.column + 4])
+
+
+def test_a_random_order_that_was_not_done_is_told_as_nothing() -> None:
+    transform = T.RandomApply([T.RandomOrder([T.ColorJitter((0.5, 0.6)), T.RandomInvert(1.0)])], p=0.5)
+    found = report(transform, Sizes.full(99, 9, 9))
+    np.testing.assert_array_equal(found["brightness"] == 1, ~found["invert"].astype(bool))
+    assert 30 < found["invert"].sum() < 70

@@ -12,16 +12,19 @@ from PIL import Image
 
 import dalikit.transforms as T
 from dalikit.errors import ArgumentError
+from dalikit.transforms.base import Sizes
+from dalikit.transforms.draws import Draws
 
 SIZE = "must be an int or a pair (height, width) of pixels, each from 1 to 65535"
 PADDING = "must be an int, (left/right, top/bottom) or (left, top, right, bottom), in pixels, each from 0 to 65535"
 FILL = "must be a whole number from 0 to 255, or three of them (red, green, blue)"
 INTERPOLATION = "must be one of nearest, bilinear, bicubic"
 RATIO = "must be (minimum, maximum) with 0 < minimum <= maximum <= any number"
-SCALE = "must be (minimum, maximum) with 0 < minimum <= maximum <= 1"
+SCALE = "must be (minimum, maximum) with 0 <= minimum <= maximum <= 1"
 PROBABILITY = "must be a number from 0 to 1"
 BOOL = "must be True or False"
 NAN, INF = float("nan"), float("inf")
+SIZES = Sizes.full(99, 30, 40)
 
 BAD: list[tuple[type[T.Transform], dict[str, Any], str, str]] = [
     *[
@@ -31,7 +34,7 @@ BAD: list[tuple[type[T.Transform], dict[str, Any], str, str]] = [
     ],
     *[
         (T.RandomResizedCrop, {"size": 8, "scale": scale}, "scale", SCALE)
-        for scale in ((0, 1), (0.5, 0.4), (0.1, 1.1), (-1, 1))
+        for scale in ((-0.1, 1), (0.5, 0.4), (0.1, 1.1), (-1, 1))
     ],
     *[
         (T.RandomResizedCrop, {"size": 8, "scale": scale}, "scale", "must be a sequence of 2 ")
@@ -80,7 +83,7 @@ BAD: list[tuple[type[T.Transform], dict[str, Any], str, str]] = [
     *[
         (T.Normalize, {"mean": (0.5,) * 3, "std": (0.5,) * 3, name: value}, name, "must be a sequence of 1 or 3 ")
         for name in ("mean", "std")
-        for value in (0.5, (), (1, 2), (1, 2, 3, 4), (1, NAN, 1), (1, INF, 1), "123", None, ("a",))
+        for value in (NAN, (), (1, 2), (1, 2, 3, 4), (1, NAN, 1), (1, INF, 1), "123", None, ("a",))
     ],
     (T.Normalize, {"mean": (0,), "std": (1, 0, 1)}, "std", "must not be zero"),
     (T.Compose, {"transforms": T.ToTensor()}, "transforms", "must be a list of dalikit transforms"),
@@ -149,10 +152,25 @@ def test_defaults_are_torchvisions() -> None:
         (T.Resize(8, antialias=None), T.Resize(8, antialias=True)),
         (T.RandomCrop(8, padding=2, fill=7), T.RandomCrop(8, padding=[2, 2, 2, 2], fill=(7, 7.0, 7))),
         (T.RandomCrop(8, padding=(1, 2)), T.RandomCrop(8, padding=(1, 2, 1, 2))),
+        (T.RandomCrop(8, padding=np.int64(2), fill=np.uint8(7)), T.RandomCrop(8, padding=2, fill=7)),
+        (T.Pad(3, fill=(np.float32(7), np.int16(8), 9)), T.Pad(3, fill=(7, 8, 9))),
+        (T.RandomHorizontalFlip(np.float32(0.5)), T.RandomHorizontalFlip(0.5)),
+        (T.RandomVerticalFlip(np.int64(1)), T.RandomVerticalFlip(1)),
         (T.Normalize([0.5], [2]), T.Normalize((0.5,) * 3, np.full(3, 2.0))),
+        (T.Normalize(0.5, np.float64(2)), T.Normalize((0.5,) * 3, (2.0,) * 3)),
+        (T.RandomErasing(value=np.float32(0.5)), T.RandomErasing(value=(0.5,) * 3)),
     ],
 )
 def test_arguments_that_mean_the_same_make_equal_transforms(left: T.Transform, right: T.Transform) -> None:
     assert left == right
     assert hash(left) == hash(right)
     assert repr(left) == repr(right)
+
+
+@pytest.mark.parametrize("kind", [lambda scale: T.RandomResizedCrop(8, scale), lambda scale: T.RandomErasing(1, scale)])
+def test_a_share_of_the_area_may_start_at_nothing(kind: Any) -> None:
+    """As torchvision's may; a box of no pixel is not taken."""
+    for scale in ((0, 0.3), (0, 0)):
+        drawn, _ = kind(scale).draw(Draws(0, np.arange(99, dtype=np.uint64), np.zeros(99, np.uint64), 1), SIZES)
+        assert all(np.isfinite(column).all() for column in drawn)
+    assert (np.stack(drawn)[2] == (0 if isinstance(kind(scale), T.RandomErasing) else 30)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 import dalikit.transforms as T
 from dalikit.errors import ArgumentError
-from dalikit.transforms.base import Sizes, TransformRefusalError
+from dalikit.transforms.base import Columns, Sizes, TransformRefusalError
 from dalikit.transforms.compiler import compile_recipe
-from dalikit.transforms.operations import Crop, Flip
+from dalikit.transforms.draws import Draws
+from dalikit.transforms.operations import Crop, Flip, Operation
 from dalikit.transforms.recipe import SHARED_VIEW
 
 BOX, FLIP = T.RandomResizedCrop(32), T.RandomHorizontalFlip()
@@ -96,6 +98,27 @@ def test_a_refusal_names_the_row_of_the_batch() -> None:
     assert caught.value.row == 2
 
 
+@pytest.mark.parametrize("views", [2, 3])
+def test_a_refusal_in_a_later_view_names_the_row_too(views: int) -> None:
+    """Which view it was makes no other row of it."""
+    recipe = compile_recipe(T.MultiCrop([T.Views("a", RefusedLater(), views)]))
+    with pytest.raises(TransformRefusalError, match="in the last view") as caught:
+        recipe.draw(0, np.arange(3), Sizes.full(3, 40, 90))
+    assert caught.value.row == 1
+
+
+@dataclass(frozen=True)
+class RefusedLater(T.Transform):
+    """Fails for the second last row of all: the second of three samples in the last view."""
+
+    def draw(self, draws: Draws, sizes: Sizes) -> tuple[Columns, Sizes]:
+        assert len(draws) == len(sizes)
+        raise TransformRefusalError(len(sizes) - 2, "in the last view")
+
+    def operations(self, column: int) -> tuple[Operation, ...]:
+        return (Flip(column, horizontal=True),)
+
+
 def test_a_refusal_counts_only_where_it_was_drawn() -> None:
     """What is not done to an image cannot fail on it."""
     recipe = compile_recipe(T.RandomApply([T.RandomCrop(50)], p=0.5))
@@ -126,6 +149,12 @@ def test_names_of_a_group_can_be_given_again() -> None:
         (lambda: T.Views("a", BOX, True), r"^count=True of the views 'a': must be from 1 to 1024"),
         (lambda: T.Views("a", []), r"^count=None of the views 'a': must be from 1 to 1024"),
         (lambda: T.Views("a", [BOX, BOX], 3), r"^count=3 of the views 'a': 2 transforms were given"),
+        (lambda: T.Views("a", None), r"^transform=None of the views 'a': must be a transform of dalikit"),
+        (lambda: T.Views("a", [BOX, 5]), r"^transform=5 of the views 'a': must be a transform of dalikit"),
+        (lambda: T.Views("a", T.ToTensor), r"^transform=<class .*> of the views 'a': must be a transform of"),
+        (lambda: T.MultiCrop([T.Views("a", BOX)], constants=5), r"^constants=5: must be a dict with names as keys"),
+        (lambda: T.MultiCrop([T.Views("a", BOX)], aliases=[1]), r"^aliases=\[1\]: must be a dict with names as keys"),
+        (lambda: T.MultiCrop([T.Views("a", BOX)], constants={1: 2}), r"^constants=\{1: 2\}: must be a dict with names"),
         (lambda: T.MultiCrop([]), r"^views=\[\]: must be a list of Views, at least one"),
         (lambda: T.MultiCrop([BOX]), r"^views=\[.*\]: must be a list of Views, at least one"),
         (lambda: T.MultiCrop(T.Views("a", BOX)), r"^views=.*: must be a list of Views"),

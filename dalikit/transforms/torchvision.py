@@ -50,8 +50,8 @@ def convertible(transform: Any) -> bool:
 def from_torchvision(transform: Any) -> Transform:
     """The dalikit transform that does what a transform object of torchvision, DINOv2 or DINOv3 does.
 
-    What is drawn comes from the same distributions, but from dalikit's own random numbers. `antialias=False` counts only
-    behind a conversion to tensors: torchvision ignores it on PIL images.
+    What is drawn comes from the same distributions, but from dalikit's own random numbers. `antialias=False` counts
+    only behind a conversion to tensors: torchvision ignores it on PIL images.
 
     Args:
         transform: an object of torchvision.transforms, torchvision.transforms.v2, dinov2.data or dinov3.data, or a

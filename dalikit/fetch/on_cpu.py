@@ -56,6 +56,11 @@ class HostFunction:
 
 def _as_array(result: Any) -> Bytes:
     """uint8 (H, W, 3)."""
+    if isinstance(result, dict | list | tuple):
+        raise TypeError(
+            f"the function of OnCPU returned a {type(result).__name__} of {len(result)}: it must make one image; "
+            "several views are T.MultiCrop([T.Views(...), ...]), DINO's are T.DataAugmentationDINO(...)"
+        )
     array = np.asarray(result.convert("RGB") if hasattr(result, "convert") else result)
     shape = array.shape
     if hasattr(result, "permute") and array.ndim == 3:  # a tensor: channels first

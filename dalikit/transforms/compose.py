@@ -21,7 +21,8 @@ def check_transforms(name: str, value: Any) -> tuple[Transform, ...]:
         if not isinstance(part, Transform):
             raise ArgumentError(
                 f"{name}[{place}]={part!r}: must be a transform of dalikit.transforms, "
-                f"came {type(part).__module__}.{type(part).__qualname__}"
+                f"came {type(part).__module__}.{type(part).__qualname__}; "
+                "torchvision's own are converted by T.from_torchvision(...)"
             )
     return parts
 

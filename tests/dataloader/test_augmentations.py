@@ -361,6 +361,8 @@ def raising(image: Image.Image) -> Image.Image:
             TypeError,
             r"^the function of OnCPU returned int of int64 \(\): must be a PIL image, a uint8 array",
         ),
+        (lambda image: [image, image], TypeError, r"returned a list of 2: it must make one image; .*T\.MultiCrop"),
+        (lambda image: {"global_crops": image}, TypeError, r"returned a dict of 1: .*T\.DataAugmentationDINO"),
         (lambda image: np.asarray(image) / 255, TypeError, r"returned ndarray of float64 \(.*, 3\): must be"),
         (lambda image: torch.zeros(3, 8, 8), TypeError, r"returned Tensor of float32 \(3, 8, 8\): must be"),  # noqa: ARG005
     ],

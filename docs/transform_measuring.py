@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from transform_reference import expected_views
+from transform_reference import Files, expected_views
 from transform_rows import Row
 
 from dalikit.fetch import ThreadFetcher
 from dalikit.graph import GraphExecutor
 from dalikit.host import HostExecutor
-from dalikit.storage import Location
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.recipe import Recipe
@@ -81,25 +80,6 @@ class _Gap:
         return Measured(self.largest, self.total / self.count, self.large / self.count)
 
 
-class _Files:
-    """The smallest dataset."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def get_location(self, index: int) -> Location:
-        return Location(str(self._paths[index]))
-
-    def get_image_data(self, index: int) -> bytes:
-        return self._paths[index].read_bytes()
-
-    def get_target(self, index: int) -> int:
-        return index
-
-
 def executor_makers(device: str | None) -> dict[str, Make]:
     """Name -> what makes an executor of a recipe."""
 
@@ -119,7 +99,7 @@ def carried_out(row: Row, paths: Sequence[Path], makers: dict[str, Make], first:
     """What all make of each file; image i has position first + i, and the seed is 0."""
     recipe = compile_recipe(row.transform)
     executors = {name: make(recipe) for name, make in makers.items()}
-    fetcher = ThreadFetcher(_Files(paths), num_threads=1, adjust_orientation=recipe.decode.adjust_orientation)
+    fetcher = ThreadFetcher(Files(paths), num_threads=1, adjust_orientation=recipe.decode.adjust_orientation)
     try:
         with ThreadPoolExecutor(2) as threads:
             for start in range(0, len(paths), _BATCH):

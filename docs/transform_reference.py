@@ -16,9 +16,10 @@ from dalikit.bench.torchvision import import_torchvision
 from dalikit.transforms.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the reference is the tests' own
+from executor_bench import Files
 from pillow_reference import finish, pillow_views, to_tensor
 
-__all__ = ["expected_views", "v2"]
+__all__ = ["Files", "expected_views", "v2"]
 
 import_torchvision()
 from torchvision.transforms import v2  # noqa: E402

@@ -52,8 +52,8 @@ def compile_recipe(transform: Any) -> Recipe:
     crop = steps[crossing[0]]
     assert isinstance(crop, MultiCrop)
     builder.add_trunk(steps[: crossing[0]])
+    rest = steps[crossing[0] + 1 :]
     for group in crop.views:
-        rest = steps[crossing[0] + 1 :]
         builder.add_group(group.name, tuple((*flatten(each), *rest) for each in group.transform))
     return builder.recipe(decode, function, description, mixing=mixing, crop=crop)
 

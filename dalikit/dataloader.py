@@ -28,7 +28,7 @@ from dalikit.collate import collate_targets
 from dalikit.delivery import Delivery
 from dalikit.engine import Engine, Executor
 from dalikit.errors import LoaderClosedError
-from dalikit.fetch import HostFunction, ThreadFetcher
+from dalikit.fetch import HostFunction, Request, ThreadFetcher
 from dalikit.options import (
     MAX_EPOCH,
     LoaderOptions,
@@ -39,7 +39,7 @@ from dalikit.options import (
     make_options,
 )
 from dalikit.state import LoaderState, check_state
-from dalikit.stream import BatchStream, Request, StreamEnd
+from dalikit.stream import BatchStream, StreamEnd
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.recipe import Recipe
 from samplers import FiniteSampler, Sampler, position

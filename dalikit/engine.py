@@ -4,7 +4,7 @@
     sampler -> indices, positions                                                            |
        |                                                                                     |
     fetcher.submit ----> reading threads: bytes, headers                                     |
-       |   <-------------- EncodedBatch                                                      |
+       |   <-------------- ImageBatch                                                      |
     recipe.draw -> parameters                                                                |
        |                                                                                     |
     executor.submit ---> DALI's threads, the GPU, or the host executor's threads             |
@@ -25,10 +25,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from dalikit.collate import bundle_images
 from dalikit.errors import TransformError
-from dalikit.fetch import EncodedBatch, PendingBatch, ThreadFetcher
-from dalikit.stream import BatchStream, FinishedBatch, Request, StreamEnd
+from dalikit.fetch import ImageBatch, PendingBatch, Request, ThreadFetcher
+from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
 from dalikit.transforms.report import report_parameters
@@ -46,7 +48,7 @@ class Executor(Protocol):
     name: str
     """"dali" or "host"."""
 
-    def submit(self, batch: EncodedBatch, parameters: Parameters) -> None:
+    def submit(self, batch: ImageBatch, parameters: Parameters) -> None:
         """Starts a batch; returns at once. The batch's bytes must stay until `result` has given its images."""
 
     def result(self) -> Any:
@@ -225,7 +227,7 @@ class _StreamWork:
         self.executor = executor
         self._task = task
         self._reading: deque[PendingBatch] = deque()
-        self._executing: deque[tuple[EncodedBatch, Parameters]] = deque()
+        self._executing: deque[tuple[ImageBatch, Parameters]] = deque()
         self._taken: deque[int] = deque()
         """Of each batch that is being read or worked on, in order."""
 
@@ -239,7 +241,7 @@ class _StreamWork:
                 if request is None:
                     exhausted = True
                     break
-                self._reading.append(self._task.fetcher.submit(request.indices, request.positions))
+                self._reading.append(self._task.fetcher.submit(np.asarray(request.indices), request.positions))
                 self._taken.append(request.taken)
                 idle = False
             # `stop` sets its flag and then cancels what it finds: what was begun after that must not be waited for.
@@ -270,7 +272,7 @@ class _StreamWork:
                 stream.put(self._collect())  # the batches before the bad one are good, and come first
             raise
 
-    def _execute(self, batch: EncodedBatch) -> None:
+    def _execute(self, batch: ImageBatch) -> None:
         """Draws a batch's parameters and gives it to the executor."""
         sizes = Sizes(batch.heights(), batch.widths())
         try:

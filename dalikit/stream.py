@@ -7,27 +7,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from dalikit.errors import LoaderTimeoutError
 
-__all__ = ["BatchStream", "FinishedBatch", "Request", "StreamEnd"]
+__all__ = ["BatchStream", "FinishedBatch", "StreamEnd"]
 
 _LOG = logging.getLogger("dalikit")
-
-
-class Request(NamedTuple):
-    """The samples of one batch, as the sampler gives them."""
-
-    indices: npt.NDArray[np.int64]
-    """int64 (B,)."""
-    positions: npt.NDArray[np.int64]
-    """int64 (B,)."""
-    taken: int
-    """How far into the pass this batch goes: batches up to its end times batch size."""
 
 
 @dataclass(frozen=True, slots=True)

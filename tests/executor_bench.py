@@ -10,7 +10,7 @@ import numpy as np
 
 import dalikit.transforms as T
 from dalikit.collate import bundle_images
-from dalikit.fetch import EncodedBatch, ThreadFetcher
+from dalikit.fetch import ImageBatch, ThreadFetcher
 from dalikit.storage import Location
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.compiler import compile_recipe
@@ -41,7 +41,7 @@ class Files:
         return index
 
 
-def read_batch(paths: Sequence[Path], positions: Sequence[int] | None = None, *, turn: bool = False) -> EncodedBatch:
+def read_batch(paths: Sequence[Path], positions: Sequence[int] | None = None, *, turn: bool = False) -> ImageBatch:
     """The files as one batch; sample i has position i unless said otherwise."""
     fetcher = ThreadFetcher(Files(paths), num_threads=2, adjust_orientation=turn)
     try:
@@ -52,7 +52,7 @@ def read_batch(paths: Sequence[Path], positions: Sequence[int] | None = None, *,
         fetcher.close()
 
 
-def draw(recipe: Recipe, batch: EncodedBatch, seed: int = 0) -> Parameters:
+def draw(recipe: Recipe, batch: ImageBatch, seed: int = 0) -> Parameters:
     """The batch's parameters."""
     return recipe.draw(seed, batch.positions, Sizes(batch.heights(), batch.widths()))
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dalikit.codec import Header, read_header
 from dalikit.errors import DecodeError, SampleError
-from dalikit.fetch.batch import EncodedBatch
+from dalikit.fetch.batch import ImageBatch
 from dalikit.fetch.on_cpu import HostFunction
 from dalikit.storage import Arena, ArenaPool, read_local
 from dalikit.workers import Job, WorkerPool
@@ -20,7 +20,7 @@ __all__ = ["PendingBatch", "ThreadFetcher"]
 class PendingBatch:
     """A batch that is being read."""
 
-    def __init__(self, batch: EncodedBatch, job: Job) -> None:
+    def __init__(self, batch: ImageBatch, job: Job) -> None:
         self._batch = batch
         self._job = job
 
@@ -29,7 +29,7 @@ class PendingBatch:
         """Whether `result` would return at once."""
         return self._job.done
 
-    def result(self) -> EncodedBatch:
+    def result(self) -> ImageBatch:
         """Waits for the batch, and applies `target_transform`: to be called once.
 
         Raises:
@@ -89,7 +89,7 @@ class ThreadFetcher:
         """Starts to read a batch: int64 (B,) each. Returns at once."""
         count = len(indices)
         arena = self._arenas.acquire() if self._arenas is not None else None
-        batch = EncodedBatch(
+        batch = ImageBatch(
             dataset=self._dataset,
             indices=indices,
             positions=positions,
@@ -106,7 +106,7 @@ class ThreadFetcher:
         self._pool.submit(job)
         return PendingBatch(batch, job)
 
-    def _fetch(self, batch: EncodedBatch, row: int) -> None:
+    def _fetch(self, batch: ImageBatch, row: int) -> None:
         dataset, index, stage = batch.dataset, int(batch.indices[row]), "read"
         try:
             data = self._read(dataset, index, batch.arena)
@@ -130,7 +130,7 @@ class ThreadFetcher:
             return read_local(dataset.get_location(index), arena)
         return np.frombuffer(dataset.get_image_data(index), dtype=np.uint8)
 
-    def recycle(self, batch: EncodedBatch) -> None:
+    def recycle(self, batch: ImageBatch) -> None:
         """Takes back the arena of a batch whose bytes nobody reads any more."""
         if batch.arena is not None and self._arenas is not None:
             arena, batch.arena = batch.arena, None
@@ -156,7 +156,7 @@ def _lies_in_files(dataset: Any) -> bool:
     return False
 
 
-def _add_place(error: Exception, batch: EncodedBatch, row: int, stage: str) -> None:
+def _add_place(error: Exception, batch: ImageBatch, row: int, stage: str) -> None:
     index, position = int(batch.indices[row]), int(batch.positions[row])
     error.add_note(f"in {type(batch.dataset).__name__}: index={index}, position={position}, stage={stage}")
 

@@ -14,7 +14,7 @@ from torch.utils.dlpack import from_dlpack
 
 from dalikit.codec import CpuDecoder
 from dalikit.errors import DecodeError, InternalError
-from dalikit.fetch import EncodedBatch
+from dalikit.fetch import ImageBatch
 from dalikit.graph.chains import chains_of, first_chain
 from dalikit.graph.stage import Stage
 from dalikit.memory import OutputMemory
@@ -28,7 +28,7 @@ __all__ = ["GraphExecutor"]
 class _Work:
     """A batch under way."""
 
-    batch: EncodedBatch
+    batch: ImageBatch
     parameters: Parameters
     decoded: Any = None
     """Of several views: the images, kept until the views are made of them."""
@@ -75,7 +75,7 @@ class GraphExecutor:
             for branch, chain in chains_of(recipe)
         ]
 
-    def submit(self, batch: EncodedBatch, parameters: Parameters) -> None:
+    def submit(self, batch: ImageBatch, parameters: Parameters) -> None:
         """Feeds and schedules a batch. Returns at once; DALI holds on to the bytes without a copy."""
         # Wrapped here, a buffer costs 2 us; from a list of arrays feed_input takes 4.
         encoded = TensorListCPU([TensorCPU(data, "", False) for data in batch.data], "", False)
@@ -191,7 +191,7 @@ class GraphExecutor:
         self._first = None  # type: ignore[assignment]
 
 
-def _explain(error: RuntimeError, batch: EncodedBatch, recipe: Recipe) -> Exception:
+def _explain(error: RuntimeError, batch: ImageBatch, recipe: Recipe) -> Exception:
     """DALI names one image of a batch at best; decoding each alone, by the same library, finds the first bad one."""
     decoder = CpuDecoder(adjust_orientation=recipe.decode.adjust_orientation)
     for row, header in enumerate(batch.headers):

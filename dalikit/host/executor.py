@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dalikit.codec import CpuDecoder, Region
 from dalikit.errors import DecodeError, InternalError
-from dalikit.fetch import EncodedBatch
+from dalikit.fetch import ImageBatch
 from dalikit.host.finish import Finisher
 from dalikit.host.operate import Values, apply_operations, crop_box
 from dalikit.host.pixels import Pixels, Scratch
@@ -83,7 +83,7 @@ class HostExecutor:
 
         self._pool = WorkerPool(num_threads, "dalikit-host", make_context)
 
-    def submit(self, batch: EncodedBatch, parameters: Parameters) -> None:
+    def submit(self, batch: ImageBatch, parameters: Parameters) -> None:
         """Starts a batch. Returns at once."""
         outputs = [
             self._allocate(group, sizes, memory)
@@ -152,7 +152,7 @@ class HostExecutor:
 
     # On the pool's threads
 
-    def _work(self, context: _Context, batch: EncodedBatch, values: Values, row: int, outputs: list[Tensor]) -> None:
+    def _work(self, context: _Context, batch: ImageBatch, values: Values, row: int, outputs: list[Tensor]) -> None:
         """One sample: all its views."""
         header = batch.headers[row]
         box = self._box_inside(values, header.height, header.width)

@@ -1,0 +1,81 @@
+"""What all orders have in common: which samples each batch holds, pass after pass, and where the user is in them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dalikit.fetch import Request
+
+__all__ = ["Order", "OrderState", "Progress"]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where one iteration is. Its loader moves it on with every batch that the user takes."""
+
+    passes: int
+    """Complete passes before this one."""
+    epoch: int
+    """The sampler's: the pass too, but where `set_epoch` was forgotten."""
+    taken: int
+    """How much of the pass the user has had, in the order's own unit; what `Request.taken` counts."""
+    state: Any = None
+    """The `Request.state` of the last batch that was taken, or what a loaded state brought; None: nothing was taken."""
+    begun: bool = False
+    """An iteration began here."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """An order's part of a checkpoint (see dalikit.state.LoaderState)."""
+
+    passes: int
+    place: int
+    epoch: int
+    world_size: int
+    sampler: Mapping[str, Any]
+    """What makes the order."""
+    extra: Mapping[str, Any] | None = None
+    """What else is needed to go on; JSON-able. None for dalikit's own samplers."""
+
+
+class Order(ABC):
+    """Made by the loader, one for its life. All methods are called on the user's thread."""
+
+    drawn_by_user: bool = False
+    """Whether `requests` must be advanced on the user's thread, as it may draw from the global generators."""
+
+    @abstractmethod
+    def begin(self) -> Progress:
+        """Enters the next iteration: from where a loaded state left off, else from the beginning of a pass."""
+
+    @abstractmethod
+    def requests(self, progress: Progress) -> Iterator[Request]:
+        """The batches from a place on, `begin`'s. Advanced ahead of the user; `progress` must not be read later on."""
+
+    @abstractmethod
+    def end_pass(self, progress: Progress) -> None:
+        """The iteration came to the pass's end."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Batches in a pass of this rank. Raises TypeError if that is not known."""
+
+    @abstractmethod
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the pass of the next iteration."""
+
+    @abstractmethod
+    def state(self, *, under_way: bool) -> OrderState:
+        """Where the user is: in the iteration under way, or the one that was cut short, else where the next begins."""
+
+    @abstractmethod
+    def load(self, state: OrderState) -> None:
+        """Goes to where a state says; the next `begin` continues there. The state was checked to fit, but for `extra`.
+
+        Raises:
+            StateError: `extra` does not fit.
+        """

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from dalikit.errors import ArgumentError
 from dalikit.options import check_bool
@@ -16,41 +17,50 @@ __all__ = [
     "check_callable",
     "check_dataset",
     "check_sampler",
+    "check_shuffle",
     "check_timeout",
+    "check_torch_arguments",
     "describe",
     "draw_seed",
+    "holds_encoded",
     "make_sampler",
-    "refuse_workers",
     "transform_of",
 ]
 
 
-def refuse_workers(
-    num_workers: Any, batch_sampler: Any, persistent_workers: Any, prefetch_factor: Any, context: Any
-) -> None:
-    """Refuses what needs worker processes, and batch samplers, which are not there yet."""
-    if num_workers != 0 or isinstance(num_workers, bool):
-        raise ArgumentError(
-            f"num_workers={num_workers!r}: must be 0: worker processes are not available yet. Files are read and "
-            f"decoded on threads of this process, or on the GPU: give num_workers=0, num_threads={num_workers!r}"
-        )
-    if batch_sampler is not None:
-        raise ArgumentError(f"batch_sampler={batch_sampler!r}: not available yet; give sampler and batch_size")
-    given = {"persistent_workers": persistent_workers or None, "prefetch_factor": prefetch_factor}
-    for name, value in {**given, "multiprocessing_context": context}.items():
-        if value is not None:
-            raise ArgumentError(f"{name}={value!r}: needs num_workers > 0, which is not available yet")
+def check_torch_arguments(dataset: Any, *, num_workers: Any, timeout: Any, **arguments: Any) -> DataLoader[Any]:
+    """Has torch's DataLoader check its own arguments: what it refuses is refused in its words.
+
+    Returns:
+        torch's loader, which is never iterated: its `sampler`, `batch_sampler`, `prefetch_factor`, ... are looked at.
+
+    Raises:
+        ArgumentError: it refuses them.
+    """
+    if isinstance(num_workers, bool) or not isinstance(num_workers, int):
+        raise ArgumentError(f"num_workers={num_workers!r}: must be a whole number, at least 0")
+    del timeout  # R torch's default is -1, which torch's refuses
+    try:
+        return DataLoader(dataset, num_workers=num_workers, **arguments)
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(str(error)) from None
+
+
+def holds_encoded(dataset: Any) -> bool:
+    """Whether a dataset declares encoded images, as DINOv2's do."""
+    return all(hasattr(dataset, name) for name in ("get_image_data", "get_target", "__len__"))
 
 
 def check_dataset(dataset: Any) -> Any:
-    """A dataset that has encoded images and targets, and at least one sample."""
-    missing = [name for name in ("get_image_data", "get_target", "__len__") if not hasattr(dataset, name)]
-    if missing:
+    """A dataset of any kind; one of encoded images must hold at least one."""
+    iterable = isinstance(dataset, IterableDataset)
+    if not iterable and not holds_encoded(dataset) and not hasattr(dataset, "__getitem__"):
+        more = "; one that can only be iterated must be a torch IterableDataset" if hasattr(dataset, "__iter__") else ""
         raise ArgumentError(
-            f"dataset={type(dataset).__name__}: must have get_image_data(index), get_target(index) and len(); "
-            f"it lacks {', '.join(missing)}"
+            f"dataset={type(dataset).__name__}: must have get_image_data(index), get_target(index) and len() (encoded "
+            f"images), or __getitem__(index), or be a torch IterableDataset{more}"
         )
-    if len(dataset) == 0:
+    if holds_encoded(dataset) and len(dataset) == 0:
         raise ArgumentError(f"dataset={type(dataset).__name__}: must hold at least one sample, it has none")
     return dataset
 
@@ -63,13 +73,21 @@ def check_timeout(timeout: Any) -> float | None:
 
 
 def transform_of(dataset: Any, transform: Any) -> Any:
-    """The transform to be carried out: the loader's own, else the dataset's."""
-    return getattr(dataset, "transform", None) if transform is None else transform
+    """The transform to be carried out: the loader's own; else the dataset's, if that leaves it to the loader.
+
+    A dataset that gives items by `__getitem__` alone carries its transform out itself.
+    """
+    return getattr(dataset, "transform", None) if transform is None and holds_encoded(dataset) else transform
 
 
 def draw_seed(generator: torch.Generator | None) -> int:
-    """A seed from torch's generator, or from `generator`."""
-    return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())
+    """A seed from torch's generator. One that was given is left as it is, as the order follows from it."""
+    source = None
+    if generator is not None:
+        source = torch.Generator(device=generator.device)
+        source.set_state(generator.get_state())
+    device = "cpu" if source is None else source.device
+    return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=source).item())
 
 
 def make_sampler(dataset: Any, shuffle: bool, seed: int) -> Sampler:
@@ -84,24 +102,29 @@ def check_callable(name: str, value: Any) -> Any:
     return value
 
 
-def check_sampler(sampler: Any, shuffle: Any, dataset: Any) -> None:
-    """A sampler of the package `samplers` that is made for this dataset; or None, with `shuffle` or without."""
-    if shuffle is not None:  # torch's default
-        check_bool("shuffle", shuffle)
-    if sampler is None:
-        return
-    if shuffle:
-        raise ArgumentError("shuffle=True: not together with a sampler, which decides the order itself")
-    if not isinstance(sampler, Sampler):
-        raise ArgumentError(f"sampler={sampler!r}: must be a sampler of the package `samplers`")
+def check_shuffle(shuffle: Any) -> bool:
+    """True or False; None, which is torch's default, is False."""
+    return shuffle is not None and check_bool("shuffle", shuffle)
+
+
+def check_sampler(sampler: Sampler, dataset: Any) -> Sampler:
+    """A sampler of the package `samplers` that is made for this dataset."""
     if sampler.sample_count != len(dataset):
         raise ArgumentError(f"sampler: made for {sampler.sample_count} samples, the dataset has {len(dataset)}")
+    return sampler
 
 
 def describe(dataset: Any) -> dict[str, Any]:
     """What a dataset is, for a checkpoint: its class, length and fingerprint."""
     return {
         "class": type(dataset).__name__,
-        "length": len(dataset),
+        "length": _length(dataset),
         "fingerprint": getattr(dataset, "fingerprint", None),
     }
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except TypeError:  # of webdataset's pipelines, and other iterable datasets
+        return None

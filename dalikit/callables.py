@@ -8,13 +8,13 @@ import random
 import struct
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 
-__all__ = ["seeded_generators"]
+__all__ = ["ItemSeeder", "seed_generators", "seeded_generators"]
 
 _lock = threading.RLock()
 """The generators are the process's: one block at a time. Re-entrant, as blocks may be nested."""
@@ -52,22 +52,135 @@ def seeded_generators(seed: int, position: int, purpose: int) -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(for_random: int, for_numpy: tuple[int, ...], for_torch: int) -> Iterator[None]:
-    numpy_random: Any = sys.modules.get("numpy.random")
-    random_state = random.getstate()
-    torch_state = torch.default_generator.get_state()
-    numpy_state = None if numpy_random is None else numpy_random.get_state(legacy=False)
+def _seeded(*seeds: Any) -> Iterator[None]:
+    before = _States()
     try:
-        random.seed(for_random)
-        torch.default_generator.manual_seed(for_torch)
-        if numpy_random is not None:
-            numpy_random.seed(for_numpy)
+        _seed(*seeds)
         yield
     finally:
-        random.setstate(random_state)
-        torch.default_generator.set_state(torch_state)
-        if numpy_random is not None:
-            numpy_random.set_state(numpy_state)
+        before.put_back()
+
+
+def seed_generators(seed: int, position: int, purpose: int) -> None:
+    """Seeds the global generators from (seed, position), as `seeded_generators` does, for good: in a process that is
+    the loader's own.
+    """
+    _seed(*_seeds(seed, position, purpose))
+
+
+class ItemSeeder:
+    """Reads items so that what each draws from the global generators follows from (seed, position) alone.
+
+    Seeding takes longer than many a dataset takes for an item, so a dataset that draws nothing is spared it. In the
+    first call the generators are seeded before each item, and looked at after it, until one is found that drew. From
+    then on they are seeded before each item; if none drew, they are looked at once a call, and should one have drawn
+    after all, the call's items are read again, seeded. So the outcome is the same in whichever way they were read.
+
+    In the user's own process (`put_back`) the caller's states come back afterwards, and no block of `seeded_generators`
+    in another thread runs meanwhile, so an item must not wait for one. One thread at a time.
+
+    Takes about 0.1 ms a call if nothing is drawn, and 14 us an item if it is.
+
+    Args:
+        seed: the loader's.
+        purpose: what is drawn for, as for `seeded_generators`.
+        put_back: whether the caller's states come back.
+    """
+
+    def __init__(self, seed: int, purpose: int, *, put_back: bool) -> None:
+        import numpy.random  # noqa: F401 - a dataset that imports it while it is read would draw from it unseeded
+
+        self._seed = seed
+        self._purpose = purpose
+        self._put_back = put_back
+        self._draws: bool | None = None
+        """Whether items draw; None: nobody has looked yet."""
+
+    def read(self, read: Callable[[int], Any], positions: Sequence[int]) -> list[Any]:
+        """What `read(row)` gives for each row, in order.
+
+        Args:
+            read: reads an item; it may be asked for one twice.
+            positions: of the items, by row.
+        """
+        with _lock if self._put_back else nullcontext():
+            before = _States()
+            touched = True
+            try:
+                if self._draws is False:
+                    items = self._read_unseeded(read, len(positions), before)
+                    if items is not None:
+                        touched = False
+                        return items
+                return self._read_seeded(read, positions)
+            finally:
+                if touched and self._put_back:
+                    before.put_back()
+
+    def _read_unseeded(self, read: Callable[[int], Any], count: int, before: _States) -> list[Any] | None:
+        """None: they drew, so they have to be read again; an error that came after a draw may depend on it."""
+        try:
+            items = [read(row) for row in range(count)]
+        except Exception:
+            if not before.differ():
+                raise
+        else:
+            if not before.differ():
+                return items
+        self._draws = True
+        return None
+
+    def _read_seeded(self, read: Callable[[int], Any], positions: Sequence[int]) -> list[Any]:
+        items = []
+        for row, position in enumerate(positions):
+            _seed(*_seeds(self._seed, position, self._purpose))
+            seeded = None if self._draws else _States()
+            items.append(read(row))
+            if seeded is not None and seeded.differ():
+                self._draws = True
+        if items and self._draws is None:
+            self._draws = False
+        return items
+
+
+class _States:
+    """The states of the global generators, when it is made."""
+
+    def __init__(self) -> None:
+        self._numpy_random: Any = sys.modules.get("numpy.random")
+        self._random = random.getstate()
+        self._torch = torch.default_generator.get_state()
+        self._numpy = None if self._numpy_random is None else self._numpy_random.get_state(legacy=False)
+
+    def differ(self) -> bool:
+        """Whether anything was drawn or seeded since."""
+        return (
+            random.getstate() != self._random
+            or not torch.equal(torch.default_generator.get_state(), self._torch)
+            or (self._numpy is not None and not _equal(self._numpy_random.get_state(legacy=False), self._numpy))
+        )
+
+    def put_back(self) -> None:
+        """Makes them the generators' own again."""
+        random.setstate(self._random)
+        torch.default_generator.set_state(self._torch)
+        if self._numpy is not None:
+            self._numpy_random.set_state(self._numpy)
+
+
+def _equal(state: Any, other: Any) -> bool:
+    """Whether two of numpy's states, which are dicts of numbers, arrays and dicts, are the same."""
+    if isinstance(state, dict):
+        return all(_equal(part, other[name]) for name, part in state.items())
+    return bool((state == other).all()) if hasattr(state, "all") else bool(state == other)
+
+
+def _seed(for_random: int, for_numpy: tuple[int, ...], for_torch: int) -> None:
+    numpy_random: Any = sys.modules.get("numpy.random")
+    random.seed(for_random)
+    torch.default_generator.manual_seed(for_torch)
+    if numpy_random is not None:
+        numpy_random.seed(for_numpy)
 
 
 def _seeds(seed: int, position: int, purpose: int) -> tuple[int, tuple[int, ...], int]:

@@ -11,7 +11,15 @@ from torch.utils.data import default_collate
 
 from dalikit.transforms.recipe import Recipe
 
-__all__ = ["as_tensors", "bundle_images", "collate_targets", "move_tensors", "parameters_of_samples", "samples_of"]
+__all__ = [
+    "as_tensors",
+    "bundle_images",
+    "collate_targets",
+    "move_tensors",
+    "parameters_of_samples",
+    "pin_tensors",
+    "views_of_samples",
+]
 
 
 def collate_targets(targets: list[Any]) -> Any:
@@ -22,23 +30,44 @@ def collate_targets(targets: list[Any]) -> Any:
 def move_tensors(value: Any, device: torch.device) -> Any:
     """Targets, or whatever else holds CPU tensors, with its tensors on `device`.
 
-    From pinned memory and in the order of the stream that is current, so nothing waits.
+    From pinned memory and in the order of the stream that is current, so nothing waits. On the CPU: the very object.
     """
     if device.type == "cpu":
         return value
     return _map_tensors(value, lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
 
 
-def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def pin_tensors(value: Any) -> Any:
+    """What stays on the CPU in pinned memory, as torch's `pin_memory=True` does; custom types by their own method.
+
+    Without an accelerator nothing is pinned.
+    """
+    if not torch.accelerator.is_available():
+        return value
+    return _map_tensors(
+        value, lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor, "pin_memory"
+    )
+
+
+def _map_tensors(value: Any, function: Callable[[Tensor], Tensor], method: str = "") -> Any:
+    """The same containers with other tensors; whatever else has the method is replaced by what that returns."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
-        return type(value)({key: _map_tensors(part, function) for key, part in value.items()})  # type: ignore[call-arg]
+        return _rebuilt(value, {key: _map_tensors(part, function, method) for key, part in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_map_tensors(part, function) for part in value))
+        return type(value)(*(_map_tensors(part, function, method) for part in value))
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return type(value)([_map_tensors(part, function) for part in value])  # type: ignore[call-arg]
-    return value
+        return _rebuilt(value, [_map_tensors(part, function, method) for part in value])
+    return getattr(value, method)() if method and hasattr(value, method) else value
+
+
+def _rebuilt(value: Any, parts: Any) -> Any:
+    """Parts as the container's own type, or, if that takes none, as the plain one."""
+    try:
+        return type(value)(parts)
+    except TypeError:
+        return parts
 
 
 def as_tensors(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -74,19 +103,15 @@ def bundle_images(recipe: Recipe, outputs: Sequence[Tensor | list[list[Tensor]]]
     return images
 
 
-def samples_of(recipe: Recipe, images: Any, *parts: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """A batch as the list of samples that a `collate_fn` takes: (image, target) each, images not copied.
+def views_of_samples(recipe: Recipe, images: Any, count: int) -> list[Any]:
+    """A batch's images sample by sample, not copied: for each its image, or a dict with the list of each group's views,
+    as DINOv2's augmentation gives it.
 
     Args:
         recipe: how the images were made.
         images: of `bundle_images`.
-        parts: targets, and whatever else there is, B of each.
+        count: B.
     """
-    return list(zip(_images_of_samples(recipe, images, len(parts[0])), *parts, strict=True))
-
-
-def _images_of_samples(recipe: Recipe, images: Any, count: int) -> list[Any]:
-    """For each sample its image, or a dict with the list of each group's views, as DINOv2's augmentation gives it."""
     if recipe.single:
         return images if isinstance(images, list) else list(images.unbind(0))
     rows = {

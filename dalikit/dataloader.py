@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import math
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NoReturn, Unpack
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Unpack
 
 import torch
+from torch.utils.data import BatchSampler, IterableDataset
+from torch.utils.data import DataLoader as TorchDataLoader
+from torch.utils.data import RandomSampler as TorchRandomSampler
 
 from dalikit.arguments import (
     check_callable,
     check_dataset,
     check_sampler,
+    check_shuffle,
     check_timeout,
+    check_torch_arguments,
     describe,
     draw_seed,
+    holds_encoded,
     make_sampler,
-    refuse_workers,
     transform_of,
 )
-from dalikit.collate import collate_targets
+from dalikit.datasets.wrapped import unwrap
 from dalikit.delivery import Delivery
-from dalikit.engine import Engine, Executor
-from dalikit.errors import LoaderClosedError
-from dalikit.fetch import HostFunction, Request, ThreadFetcher
+from dalikit.fetch import HostFunction, ReadTask, Request
+from dalikit.fetch.startup import make_startup
+from dalikit.iteration import BatchIterator
 from dalikit.options import (
     MAX_EPOCH,
     LoaderOptions,
@@ -38,18 +40,17 @@ from dalikit.options import (
     check_seed,
     make_options,
 )
-from dalikit.state import LoaderState, check_state
-from dalikit.stream import BatchStream, StreamEnd
+from dalikit.orders import ForeignOrder, IterableOrder, Order, Progress, SamplerOrder
+from dalikit.pipe import Pipe
+from dalikit.state import LoaderState, OrderState, check_state
+from dalikit.supply import Plan, Supply
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.recipe import Recipe
-from samplers import FiniteSampler, Sampler, position
+from samplers import Sampler
 
 __all__ = ["DataLoader"]
 
 _LOG = logging.getLogger("dalikit")
-
-_READING_THREADS = 4  # at most: they wait for storage; with warm page cache one alone reads 40,000 images/s
-_MORE_UNDER_WAY = 2  # batches being read or worked on beside those that are finished
 
 
 class DataLoader:
@@ -58,30 +59,56 @@ class DataLoader:
     The arguments up to `worker_packages` are those of R torch's `dataloader`, which are torch's and two more; then come
     torch's other ones, then dalikit's own as keywords (`LoaderOptions` says what they mean).
 
+    What an item of the dataset is, the first batch that is read tells:
+
+    * an encoded image: `get_image_data(index)` and `get_target(index)`, as dalikit's and DINOv2's datasets have them;
+      or, among what `__getitem__` or an iterable dataset gives, bytes (or 1-D uint8) that begin as an image file does;
+    * a decoded image, if the loader is given a `transform`: a PIL image, a uint8 array (H, W, 3), a uint8 tensor
+      (3, H, W); gray ones too;
+    * anything else: it is collated as torch does, by `collate_fn` if there is one, and its tensors go to the device.
+
+    An item with an image is a tuple, list, named tuple or dict, of any depth, and the batch has the same form: the
+    images in the image's place, the rest collated by torch's `default_collate`.
+
     Args:
-        dataset: with `get_image_data(index)`, `get_target(index)` and `len`: dalikit's and DINOv2's datasets.
-        batch_size: samples a batch.
-        shuffle: draw a new order each pass, from the seed. Not together with `sampler`.
-        sampler: which sample comes next: one of the package `samplers`.
-        batch_sampler: not available yet.
-        num_workers: 0: files are read on threads of this process. Worker processes are not available yet.
-        collate_fn: makes a batch of the list of its samples `(image, target)`; images are tensors on the device, not
-            copied. Runs on the user's thread. None: `(images, targets)` with targets stacked as torch does.
-        pin_memory: accepted for torch's sake: outputs are on the device already, and targets are pinned on their way.
+        dataset: with `get_image_data`, `get_target` and `len`; or with `__getitem__` (and `__getitems__`, which is then
+            called with all indices of a batch; of the former kind `get_batch`); or a torch IterableDataset, such as
+            webdataset's pipelines. torch's Subset and ConcatDataset of the first kind are of the first kind.
+        batch_size: samples a batch. None: an item is a batch already, as in torch.
+        shuffle: draw a new order each pass: from the seed, or from `generator`, then torch's order for it. Not together
+            with `sampler`.
+        sampler: which sample comes next: one of the package `samplers`, or any iterable of indices. Those of others
+            are advanced on your thread, some batches ahead.
+        batch_sampler: an iterable of lists of indices. Not together with batch_size, shuffle, sampler and drop_last.
+        num_workers: processes that read batches, several at a time. 0: datasets with `get_image_data` are read by
+            threads of this process, which is fast; others by your own thread, as in torch. Decoding and augmentation
+            are never done there, but for functions of yours.
+        collate_fn: makes a batch of the list of its samples. If they hold images, it runs on your thread, and gets the
+            items as the dataset gives them, with tensors on the device, not copied, in the images' place. If they do
+            not, it runs where the batch is read, as in torch. None: `(images, targets)`, as above.
+        pin_memory: whether tensors that stay on the CPU are pinned, and custom types by their own `pin_memory()`. What
+            goes to the device is pinned on its way anyway.
         drop_last: leave out the last batch of a pass if it is short.
-        timeout: seconds to wait for a batch; 0 or less: as long as it takes.
-        worker_init_fn: for worker processes, as the next two: without effect while there are none.
-        worker_globals: see worker_init_fn.
-        worker_packages: see worker_init_fn.
-        persistent_workers: refused without worker processes, as in torch; the next two likewise.
-        prefetch_factor: see persistent_workers.
-        multiprocessing_context: see persistent_workers.
-        generator: a torch.Generator from which a `seed` of None is drawn.
-        seed: key of all randomness, 0 to 2**63 - 1. None: drawn once from torch's generator (or `generator`) when the
-            loader is made, so `torch.manual_seed` decides it; a loaded state brings its own. With a sampler that is
-            shared out to several ranks, None is the sampler's seed, on which the ranks agree.
-        **options: transform, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches, rank,
-            world_size, return_parameters.
+        timeout: seconds to wait for a batch (R torch: milliseconds); 0 or less: as long as it takes. What is read on
+            your own thread (see `num_workers`) cannot time out.
+        worker_init_fn: called in each worker process with its id, 0 to num_workers - 1 as in torch (R torch counts from
+            1), before the dataset arrives there.
+        worker_globals: what is put into the globals of each worker's main module: a dict, or a list of names, looked up
+            in the globals of the caller, then of `__main__`, when the loader is made. Pickled then, in every context.
+        worker_packages: names of modules that are imported in each worker before anything else.
+        persistent_workers: keep the worker processes from one pass to the next.
+        prefetch_factor: batches in hand for each worker process; None: 2, as in torch.
+        multiprocessing_context: how worker processes are started: "fork", "forkserver", "spawn", or a context; None: as
+            Python does by default.
+        generator: a torch.Generator: with `shuffle=True`, the order is torch's for it, pass after pass.
+        pin_memory_device: accepted for torch's sake, without effect, as there.
+        in_order: accepted for torch's sake: the order is the sampler's, always.
+        seed: key of all randomness, 0 to 2**63 - 1. None: drawn once from torch's generator (from a copy of `generator`
+            if there is one) when the loader is made, so `torch.manual_seed` decides it; a loaded state brings its own.
+            With a sampler of `samplers` that is shared out to several ranks, None is the sampler's seed, on which the
+            ranks agree.
+        **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
+            rank, world_size, return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or contradicts another.
@@ -91,10 +118,10 @@ class DataLoader:
     def __init__(
         self,
         dataset: Any,
-        batch_size: int = 1,
-        shuffle: bool = False,
-        sampler: Sampler | None = None,
-        batch_sampler: Any = None,
+        batch_size: int | None = 1,
+        shuffle: bool | None = False,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
@@ -108,47 +135,101 @@ class DataLoader:
         prefetch_factor: int | None = None,
         multiprocessing_context: Any = None,
         generator: torch.Generator | None = None,
+        pin_memory_device: str = "",
+        in_order: bool = True,
         seed: int | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
-        del pin_memory, worker_init_fn, worker_globals, worker_packages
-        refuse_workers(num_workers, batch_sampler, persistent_workers, prefetch_factor, multiprocessing_context)
+        del pin_memory_device, in_order
         self.dataset = check_dataset(dataset)
-        self.batch_size = check_integer("batch_size", batch_size, 1)
-        self.drop_last = check_bool("drop_last", drop_last)
-        self.num_workers = 0
-        self.batch_sampler = None
-        self.collate_fn = check_callable("collate_fn", collate_fn)
-        self.timeout = check_timeout(timeout)
+        self._collate_fn = check_callable("collate_fn", collate_fn)
+        self.worker_init_fn = check_callable("worker_init_fn", worker_init_fn)
+        self.pin_memory = check_bool("pin_memory", pin_memory)
+        self.timeout, self._timeout = timeout, check_timeout(timeout)
+        self.generator = generator
+        checked = check_torch_arguments(
+            dataset,
+            batch_size=batch_size,
+            shuffle=check_shuffle(shuffle),
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            num_workers=num_workers,
+            collate_fn=collate_fn,
+            drop_last=check_bool("drop_last", drop_last),
+            timeout=timeout,
+            multiprocessing_context=multiprocessing_context,
+            generator=generator,
+            prefetch_factor=prefetch_factor,
+            persistent_workers=persistent_workers,
+        )
+        self.num_workers: int = checked.num_workers
+        self.prefetch_factor, self.persistent_workers = checked.prefetch_factor, checked.persistent_workers
+        self.multiprocessing_context = checked.multiprocessing_context
+        self.batch_size, self.drop_last, self.collate_fn = checked.batch_size, checked.drop_last, checked.collate_fn
         self.options: LoaderOptions = make_options(options)
-        self._recipe: Recipe = compile_recipe(transform_of(dataset, self.options.transform))
-        self._delivery = Delivery(self._recipe, self.options.torch_device, self.collate_fn)
-        check_sampler(sampler, shuffle, self.dataset)
+        self._source = unwrap(dataset)
+        transform = transform_of(self._source, self.options.transform)
+        self._transformed = transform is not None
+        self._recipe: Recipe = compile_recipe(transform)
+        self._delivery = Delivery(self._recipe, self.options.torch_device, self._collate_fn, pin_memory=self.pin_memory)
+        self._startup = make_startup(worker_init_fn, worker_globals, worker_packages)
         # The ranks of a shared sampler must agree on the key, and would draw one each.
-        shared_seed = sampler.seed if sampler is not None and sampler.step > 1 else None
+        shared_seed = sampler.seed if isinstance(sampler, Sampler) and sampler.step > 1 else None
         self._seed_was_drawn = seed is None and shared_seed is None
         self.seed = draw_seed(generator) if self._seed_was_drawn else check_seed(shared_seed if seed is None else seed)
-        self._own_sampler = sampler is None
-        self.sampler = make_sampler(self.dataset, bool(shuffle), self.seed) if sampler is None else sampler
-
-        self._advanced = (self.sampler.epoch, self.sampler.taken)  # the pass in which `advance` has taken some
-        self._sampler_epoch = self.sampler.epoch
-        self._cursor = _Cursor(self.sampler.epoch, self.sampler.epoch, self.sampler.taken)
-        self._resumed = False
-        self._entered: int | None = None  # the pass that set_epoch asked for, until the next iteration begins
-        self._iterator: weakref.ref[_BatchIterator] | None = None
-        self._engine: Engine | None = None
+        self.sampler: Any = None
+        self.batch_sampler: Any = None
+        self._order = self._make_order(checked, sampler)
+        self._iterator: weakref.ref[BatchIterator] | None = None
+        self._supply: Supply | None = None
         self._opening = threading.Lock()
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
+    def _make_order(self, checked: TorchDataLoader[Any], sampler: Any) -> Order:
+        """Which samples each batch holds; sets `sampler` and `batch_sampler` as torch's loader has them."""
+        self.sampler, self.batch_sampler = checked.sampler, checked.batch_sampler
+        self._own_sampler = False
+        rank: dict[str, Any] = {"rank": self.options.rank or 0, "world_size": self.options.world_size or 1}
+        batches: dict[str, Any] = {"batch_size": self.batch_size, "drop_last": self.drop_last}
+        draws: dict[str, Any] = {"generator": self.generator, "persistent": self.persistent_workers}
+        if isinstance(self.dataset, IterableDataset):
+            return IterableOrder(self.dataset, num_workers=self.num_workers, **batches, **draws, **rank)
+        if isinstance(sampler, Sampler):
+            check_sampler(sampler, self.dataset)
+            return SamplerOrder(self.sampler, own=False, **batches, **draws)
+        if self._needs_sampler(checked, sampler):
+            self._own_sampler = True
+            self._use_sampler(make_sampler(self.dataset, isinstance(checked.sampler, TorchRandomSampler), self.seed))
+            return SamplerOrder(self.sampler, own=True, **batches, **draws)
+        return ForeignOrder(
+            self.sampler,
+            self.batch_sampler,
+            num_workers=self.num_workers,
+            prefetch_factor=self.prefetch_factor,
+            **draws,
+            **rank,
+        )
+
+    def _needs_sampler(self, checked: TorchDataLoader[Any], sampler: Any) -> bool:
+        """Whether the order is dalikit's own: sequential, or shuffled from the seed and not from a generator."""
+        if sampler is not None or (self.batch_size is None and checked.batch_sampler is not None):
+            return False
+        if isinstance(checked.sampler, TorchRandomSampler) and self.generator is not None:
+            return False  # torch's order for that generator
+        return len(self.dataset) > 0
+
+    def _use_sampler(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+        if self.batch_size is not None:
+            self.batch_sampler = BatchSampler(sampler, self.batch_size, self.drop_last)
+
     # Iteration
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> BatchIterator:
         """Starts a pass: from where a loaded state left off, else from the beginning."""
-        self._cursor = self._beginning()
-        self._cursor.begun = True
-        self._resumed, self._entered = False, None
-        iterator = _BatchIterator(self, self._cursor)
+        progress = self._order.begin()
+        progress.begun = True
+        iterator = BatchIterator(self, progress)
         self._iterator = weakref.ref(iterator)
         return iterator
 
@@ -156,13 +237,9 @@ class DataLoader:
         """Batches in a pass of this rank.
 
         Raises:
-            TypeError: the sampler is endless.
+            TypeError: the sampler is endless, or a torch-style sampler or iterable dataset has no length.
         """
-        samples = self.sampler.num_samples
-        if samples is None:
-            raise TypeError(f"object of type '{type(self).__name__}' has no len(): {self.sampler!r} is endless")
-        samples -= self._advance_of(self._place().passes)
-        return samples // self.batch_size if self.drop_last else math.ceil(samples / self.batch_size)
+        return len(self._order)
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the pass of the next iteration: the sampler's order and the key of the augmentation both follow.
@@ -173,54 +250,30 @@ class DataLoader:
         Raises:
             ArgumentError: `epoch` is no whole number from 0 to 2**23 - 1.
         """
-        check_integer("epoch", epoch, 0, MAX_EPOCH)
-        if isinstance(self.sampler, FiniteSampler):
-            if not self._own_sampler:
-                self.sampler.set_epoch(epoch)
-                self._sampler_epoch = epoch
-            self._entered = epoch
-
-    def _beginning(self) -> _Cursor:
-        """Where the next iteration begins."""
-        if self.sampler.epoch != self._sampler_epoch:  # set on the sampler itself, as scripts for torch do
-            self._entered = self._sampler_epoch = self.sampler.epoch
-        cursor = self._cursor
-        passes = cursor.passes if self._entered is None else self._entered
-        if self._resumed and passes == cursor.passes:
-            return _Cursor(cursor.passes, cursor.epoch, cursor.taken)
-        if self._entered is None and self._own_sampler and cursor.begun:
-            passes += 1  # torch's loader draws a new order for every iteration, after one that was cut short too
-        epoch = passes if self._own_sampler else self.sampler.epoch
-        return _Cursor(passes, epoch, self._advance_of(passes))
-
-    def _advance_of(self, passes: int) -> int:
-        """Samples of this rank that `advance` has taken of a pass."""
-        return self._advanced[1] if passes == self._advanced[0] else 0
-
-    def _place(self) -> _Cursor:
-        """Where the loader is: in the iteration under way or the one that was cut short, else where the next begins."""
-        iterator = self._iterator() if self._iterator is not None else None
-        under_way = iterator is not None and not iterator.ended
-        moved = self._entered is not None or self.sampler.epoch != self._sampler_epoch
-        return self._beginning() if moved and not under_way else self._cursor
+        self._order.set_epoch(check_integer("epoch", epoch, 0, MAX_EPOCH))
 
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is: after the last batch that the user took, whatever was worked out ahead."""
+        """Where the loader is: after the last batch that the user took, whatever was worked out ahead.
+
+        Raises:
+            StateError: the dataset is iterable and has no `state_dict`.
+        """
         return self._state().to_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to where a loader like this one was; the next iteration continues there, to the same pixels.
 
-        Another batch size or number of threads is allowed. A state taken after the last batch of a pass yields no
-        batch, and the iteration after it is a whole pass.
+        Another batch size or number of threads is allowed (another batch size not with torch-style samplers and
+        iterable datasets, where batches are counted). A state taken after the last batch of a pass yields no batch, and
+        the iteration after it is a whole pass.
 
         Raises:
             StateError: it was made by another dataset, sampler, seed or number of ranks; both sides are shown.
         """
-        theirs, mine = LoaderState.from_dict(state), self._state()
-        check_state(theirs, mine, size=self.sampler.size, adopt=self._adoptable())
+        theirs, mine = LoaderState.from_dict(state), self._state_of(self._order.fresh_state())
+        check_state(theirs, mine, size=self._order.size, adopt=self._adoptable())
         for name, word in (("executor", "executor"), ("transform", "transform")):
             if getattr(theirs, name) != getattr(mine, name):
                 _LOG.warning(
@@ -231,11 +284,8 @@ class DataLoader:
                 )
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
-        if isinstance(self.sampler, FiniteSampler) and not self._own_sampler:
-            self.sampler.set_epoch(theirs.epoch)
-        self._sampler_epoch = self.sampler.epoch
-        self._cursor = _Cursor(theirs.passes, theirs.epoch, -(-theirs.place // theirs.world_size))
-        self._resumed, self._entered, self._iterator = True, None, None
+        self._order.load(theirs.order)
+        self._iterator = None
 
     def _adoptable(self) -> frozenset[str]:
         """What a state may bring along: a seed that was drawn here, and with it that of our own sampler."""
@@ -247,23 +297,19 @@ class DataLoader:
         self.close()
         self.seed = seed
         if self._own_sampler:
-            self.sampler = make_sampler(self.dataset, self.sampler.shuffle, seed)
+            assert isinstance(self._order, SamplerOrder)
+            self._use_sampler(make_sampler(self.dataset, self.sampler.shuffle, seed))
+            self._order.replace_sampler(self.sampler)
 
     def _state(self) -> LoaderState:
-        cursor = self._place()
-        identity = self.sampler.identity()
-        world_size = int(identity.pop("world_size"))
-        identity.pop("rank")
-        size = self.sampler.size
-        place = cursor.taken * world_size
-        return LoaderState(
-            passes=cursor.passes,
-            place=place if size is None else min(place, size),
-            epoch=cursor.epoch,
+        iterator = self._iterator() if self._iterator is not None else None
+        return self._state_of(self._order.state(under_way=iterator is not None and not iterator.ended))
+
+    def _state_of(self, order: OrderState) -> LoaderState:
+        return LoaderState.of_order(
+            order,
             seed=self.seed,
-            world_size=world_size,
-            sampler=identity,
-            dataset=describe(self.dataset),
+            dataset=describe(self._source),
             transform=self._recipe.fingerprint,
             executor=self.options.arithmetic,
         )
@@ -271,19 +317,23 @@ class DataLoader:
     # Life
 
     def close(self) -> None:
-        """Ends all threads and gives their memory back. May be called again; iterating later opens the loader anew."""
-        engine, self._engine = self._engine, None
-        if engine is not None and self._finalizer is not None:
+        """Ends all threads and processes and gives their memory back. May be called again; iterating later opens the
+        loader anew.
+        """
+        supply, self._supply = self._supply, None
+        if supply is not None and self._finalizer is not None:
             self._finalizer.detach()
-            engine.close()
+            supply.close()
 
     def __repr__(self) -> str:
         """What it loads, how and where."""
-        options = self.options
+        options, dataset = self.options, describe(self.dataset)
+        length = "an unknown number" if dataset["length"] is None else f"{dataset['length']:,d}"
         return (
-            f"DataLoader({type(self.dataset).__name__} of {len(self.dataset):,d}, batch_size={self.batch_size}, "
+            f"DataLoader({dataset['class']} of {length}, batch_size={self.batch_size}, "
             f"sampler={self.sampler!r}, seed={self.seed}, rank={options.rank} of {options.world_size}, "
-            f"device={options.torch_device}, executor={options.executor!r}, num_threads={options.num_threads})"
+            f"device={options.torch_device}, executor={options.executor!r}, num_threads={options.num_threads}, "
+            f"num_workers={self.num_workers})"
         )
 
     def __enter__(self) -> DataLoader:
@@ -294,134 +344,54 @@ class DataLoader:
         """Closes the loader."""
         self.close()
 
-    def _open(self) -> Engine:
-        options = self.options
-        under_way = options.prefetch_batches + _MORE_UNDER_WAY
-        fetcher = ThreadFetcher(
-            self.dataset,
-            num_threads=min(_READING_THREADS, options.num_threads or 1),
-            adjust_orientation=self._recipe.decode.adjust_orientation,
-            function=self._host_function(),
-            max_idle_arenas=under_way,
-        )
-        engine = Engine(
-            fetcher=fetcher,
-            make_executor=_executor_maker(options, self._recipe, self.batch_size, under_way),
-            recipe=self._recipe,
-            seed=self.seed,
-            collate_targets=collate_targets if self.collate_fn is None else list,
-            report=self.options.return_parameters,
-            window=under_way,
-        )
-        self._finalizer = weakref.finalize(self, engine.stop)  # only tells: it may run on any thread, at any moment
-        self._finalizer.atexit = False  # the engine sees to that itself
-        return engine
-
-    def _host_function(self) -> HostFunction | None:
-        """The user's function that has the images first."""
-        function, adjust_orientation = self._recipe.function, self._recipe.decode.adjust_orientation
-        if function is None:
-            return None
-        return HostFunction(function, self.seed, adjust_orientation=adjust_orientation)
-
     # For the iterator
 
-    def _start(self, cursor: _Cursor) -> BatchStream:
-        """A stream from a place on."""
-        requests = _requests(
-            self.sampler,
-            epoch=cursor.epoch,
-            passes=cursor.passes,
-            taken=cursor.taken,
-            batch_size=self.batch_size,
-            drop_last=self.drop_last,
+    @property
+    def _plan(self) -> Plan:
+        """What is to be done."""
+        function = self._recipe.function
+        return Plan(
+            task=ReadTask(
+                dataset=self._source,
+                seed=self.seed,
+                collate_fn=self._collate_fn,
+                transformed=self._transformed,
+                encoded=self.options.encoded,
+                function=None
+                if function is None
+                else HostFunction(function, self.seed, adjust_orientation=self._recipe.decode.adjust_orientation),
+                batch_size=self.batch_size,
+                drop_last=self.drop_last,
+                rank=self.options.rank or 0,
+                world_size=self.options.world_size or 1,
+            ),
+            recipe=self._recipe,
+            options=self.options,
+            batch_size=self.batch_size or 1,
+            on_threads=holds_encoded(self._source) and self.num_workers == 0,
+            num_workers=self.num_workers,
+            prefetch_factor=self.prefetch_factor,
+            context=self.multiprocessing_context,
+            persistent=self.persistent_workers,
+            startup=self._startup,
         )
+
+    @property
+    def _fetched_elsewhere(self) -> bool:
+        """Whether other threads than the user's advance the batches."""
+        plan = self._plan
+        return plan.on_threads or plan.num_workers > 0
+
+    def _open(self, requests: Iterator[Request], progress: Progress) -> tuple[Supply, Pipe]:
+        """A pipe for an iteration."""
         with self._opening:
-            engine = self._engine
-            if engine is None or not engine.usable:  # closed, or another process's
-                engine = self._engine = self._open()
-            return engine.start(requests)
-
-    def _end_pass(self, cursor: _Cursor) -> None:
-        """A pass is complete: the next one follows, unless another was entered meanwhile."""
-        if self._cursor is cursor:
-            passes = cursor.passes + 1
-            self._cursor = _Cursor(passes, passes if self._own_sampler else self.sampler.epoch, 0)
-
-
-@dataclass(slots=True)
-class _Cursor:
-    """Where an iteration is. The loader's is that of the iteration that began last."""
-
-    passes: int
-    epoch: int
-    """The sampler's: the pass too, but where `set_epoch` was forgotten."""
-    taken: int
-    """Samples of this rank in the pass: batches times batch size, so that all ranks agree at an uneven end too."""
-    begun: bool = False
-    """An iteration began here."""
-
-
-class _BatchIterator(Iterator[Any]):
-    """One iteration over a loader. When it is dropped, its thread ends."""
-
-    def __init__(self, loader: DataLoader, cursor: _Cursor) -> None:
-        self._loader = loader
-        self._cursor = cursor
-        self._stream = loader._start(cursor)
-        self.ended = False
-        """Whether there is nothing more to come."""
-        self._finalizer = weakref.finalize(self, self._stream.stop)
-        self._finalizer.atexit = False  # the engine ends all streams then
-
-    def __next__(self) -> Any:
-        if self.ended:
-            raise StopIteration
-        item = self._stream.take(self._loader.timeout)
-        if isinstance(item, StreamEnd):
-            self.ended = True
-            return self._end(item)
-        batch = self._loader._delivery(item, self._loader.seed)
-        self._cursor.taken = item.taken  # not counted up: a batch before it may have failed on the way to the user
-        return batch
-
-    def _end(self, end: StreamEnd) -> NoReturn:
-        self._finalizer.detach()
-        if end.error is not None:
-            raise end.error
-        if end.stopped:
-            raise LoaderClosedError("the loader was closed during this iteration; iterate over it anew")
-        self._loader._end_pass(self._cursor)
-        raise StopIteration
-
-
-def _requests(
-    sampler: Sampler, *, epoch: int, passes: int, taken: int, batch_size: int, drop_last: bool
-) -> Iterator[Request]:
-    """The batches of one pass, from the sample `taken` of this rank on."""
-    length = sampler.num_samples
-    for start in itertools.count(taken, batch_size):
-        stop = start + batch_size
-        if length is not None:
-            stop = min(stop, length)
-            if stop <= start or (drop_last and stop - start < batch_size):
-                return
-        indices, places = sampler.stretch(epoch, start, stop)
-        yield Request(indices, position(passes, places), start + batch_size)
-
-
-def _executor_maker(options: LoaderOptions, recipe: Recipe, batch_size: int, under_way: int) -> Callable[[], Executor]:
-    """Imports the executor that was asked for, and nothing of the other one."""
-    shared: dict[str, Any] = {
-        "num_threads": options.num_threads,
-        "dtype": options.dtype,
-        "channels_last": options.channels_last,
-        "max_idle_outputs": under_way,
-    }
-    if options.executor == "host":
-        from dalikit.host import HostExecutor
-
-        return lambda: HostExecutor(recipe, resize=options.resize, **shared)
-    from dalikit.graph import GraphExecutor
-
-    return lambda: GraphExecutor(recipe, batch_size=batch_size, device=options.torch_device, **shared)
+            supply = self._supply
+            if supply is None or not supply.usable:  # closed, or another process's
+                supply = self._supply = Supply(self._plan)
+                self._finalizer = weakref.finalize(self, supply.stop)  # only tells: on any thread, at any moment
+                self._finalizer.atexit = False  # the supply sees to that itself
+        order = self._order
+        where: dict[str, Any] = {}
+        if isinstance(order, IterableOrder):
+            where = {"states": order.resume_states(), "first_worker": order.first_worker}
+        return supply, supply.open(requests, progress.passes, **where)

@@ -1,10 +1,8 @@
 """The engine: one thread that keeps the stages busy, and the queue from which the user takes finished batches.
 
                        engine thread (one a pass over the data)                         user's thread
-    sampler -> indices, positions                                                            |
-       |                                                                                     |
-    fetcher.submit ----> reading threads: bytes, headers                                     |
-       |   <-------------- ImageBatch                                                      |
+    source.request ----> reading threads, worker processes, or the user's thread             |
+       |   <-------------- ImageBatch: bytes, headers, targets                               |
     recipe.draw -> parameters                                                                |
        |                                                                                     |
     executor.submit ---> DALI's threads, the GPU, or the host executor's threads             |
@@ -17,19 +15,14 @@ the slow one. Nothing here decides what a batch holds: a slower or faster thread
 
 from __future__ import annotations
 
-import atexit
-import os
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from dalikit.collate import bundle_images
-from dalikit.errors import TransformError
-from dalikit.fetch import ImageBatch, PendingBatch, Request, ThreadFetcher
+from dalikit.errors import ArgumentError, TransformError
+from dalikit.fetch import ImageBatch, Pending, Source, show_indices
 from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
@@ -73,13 +66,12 @@ class Executor(Protocol):
 
 
 class Engine:
-    """Owns the fetcher and the executors, and starts streams.
+    """Owns the executors, and starts streams.
 
     An executor belongs to one stream at a time and is kept for the next; two iterations at once get one each.
 
     Args:
-        fetcher: reads.
-        make_executor: builds an executor; called on the stream's thread.
+        make_executor: (decoded) -> an executor for decoded or for encoded images; called on the stream's thread.
         recipe: how parameters are drawn.
         seed: their key.
         collate_targets: a batch's targets, a list, into what the user gets; runs on the stream's thread.
@@ -90,40 +82,29 @@ class Engine:
     def __init__(
         self,
         *,
-        fetcher: ThreadFetcher,
-        make_executor: Callable[[], Executor],
+        make_executor: Callable[[bool], Executor],
         recipe: Recipe,
         seed: int,
         collate_targets: Callable[[list[Any]], Any],
         report: bool = False,
         window: int,
     ) -> None:
+        self._task = _Task(self._take_executor, recipe, seed, collate_targets, report)
         self._make_executor = make_executor
-        self._fetcher = fetcher
-        self._task = _Task(fetcher, recipe, seed, collate_targets, report)
         self._window = window
-        self._idle: list[Executor] = []  # lists, here and below: one operation on them is atomic, and no lock is needed
+        # Lists, here and below: one operation on them is atomic, and no lock is needed.
+        self._idle: dict[bool, list[Executor]] = {False: [], True: []}
         self._streams: list[BatchStream] = []
         self._closed = False
-        self._process = os.getpid()
-        # Exit hooks run last in, first out: an engine that is made after DALI was imported ends before DALI shuts its
-        # pipelines down. The hook holds no engine alive.
-        self._at_exit = _ExitHook(weakref.ref(self))
-        atexit.register(self._at_exit)
 
-    @property
-    def usable(self) -> bool:
-        """Whether streams can be started: not after `stop`, nor in a forked child, which has none of the threads."""
-        return not self._closed and self._process == os.getpid()
-
-    def start(self, requests: Iterator[Request]) -> BatchStream:
-        """Starts to work on a stream of batches; `requests` is advanced on the stream's thread."""
+    def start(self, source: Source) -> BatchStream:
+        """Starts to work on a stream of batches; `source` is asked on the stream's thread."""
         for stream in [stream for stream in self._streams if stream.ending]:
             stream.join(_JOIN_SECONDS)  # its executor comes back to be used here
             self._forget(stream)
         stream = BatchStream(self._window)
         self._streams.append(stream)
-        stream.run_in_thread(lambda: self._run(stream, requests))
+        stream.run_in_thread(lambda: self._run(stream, source))
         return stream
 
     def _forget(self, stream: BatchStream) -> None:
@@ -135,36 +116,29 @@ class Engine:
     def stop(self) -> None:
         """Tells all threads to end, and does not wait. From any thread, at any moment: no locks."""
         self._closed = True
-        if self._process != os.getpid():
-            return
         for stream in tuple(self._streams):
             stream.stop()
-        for executor in tuple(self._idle):
+        for executor in (*self._idle[False], *self._idle[True]):
             executor.stop()
-        self._fetcher.stop()
 
     def close(self) -> None:
         """Ends all streams, then all executors and threads; waits for them. May be called again."""
         self.stop()
-        atexit.unregister(self._at_exit)
-        if self._process != os.getpid():
-            return
         deadline = time.monotonic() + _JOIN_SECONDS
         while self._streams:
             self._streams.pop().join(max(0.0, deadline - time.monotonic()))
-        while self._idle:
-            self._idle.pop().close()
-        self._fetcher.close()
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
 
     # What follows runs on a stream's thread.
 
-    def _run(self, stream: BatchStream, requests: Iterator[Request]) -> None:
-        work: _StreamWork | None = None
+    def _run(self, stream: BatchStream, source: Source) -> None:
+        work = _StreamWork(source, self._task)
         error: BaseException | None = None
         try:
-            work = _StreamWork(self._take_executor(), self._task)
-            stream.attach(work.cancel)
-            work.run(stream, requests)
+            stream.attach(work.cancel, work.describe)
+            work.run(stream)
         except JobCancelledError:
             pass
         except StopIteration as caught:  # would end the user's loop without a word (PEP 479)
@@ -174,46 +148,34 @@ class Engine:
             error.__cause__ = caught
         except BaseException as caught:  # belongs to the user's thread
             error = caught
-        if work is not None:
-            work.abandon()
-            self._give_back(work.executor, reusable=error is None)
+        work.abandon()
+        if work.executor is not None:
+            self._give_back(work.executor, work.decoded, reusable=error is None)
         stream.put(StreamEnd(error, stopped=stream.stopped()))
         del work, error  # the traceback refers to this frame: leave no cycle behind
 
-    def _take_executor(self) -> Executor:
+    def _take_executor(self, decoded: bool) -> Executor:
         try:
-            return self._idle.pop()
+            return self._idle[decoded].pop()
         except IndexError:
-            return self._make_executor()
+            return self._make_executor(decoded)
 
-    def _give_back(self, executor: Executor, *, reusable: bool) -> None:
+    def _give_back(self, executor: Executor, decoded: bool, *, reusable: bool) -> None:
         if reusable and not self._closed:
             try:
                 executor.drain()
             except Exception:  # a bad image in a batch that nobody waits for any more
                 reusable = False
         if reusable and not self._closed:
-            self._idle.append(executor)
+            self._idle[decoded].append(executor)
         else:
             executor.close()
-
-
-class _ExitHook:
-    """Closes an engine at the interpreter's exit, if it is still there."""
-
-    def __init__(self, engine: weakref.ref[Engine]) -> None:
-        self._engine = engine
-
-    def __call__(self) -> None:
-        engine = self._engine()
-        if engine is not None:
-            engine.close()
 
 
 class _Task(NamedTuple):
     """What all streams of an engine do."""
 
-    fetcher: ThreadFetcher
+    take_executor: Callable[[bool], Executor]
     recipe: Recipe
     seed: int
     collate_targets: Callable[[list[Any]], Any]
@@ -223,27 +185,20 @@ class _Task(NamedTuple):
 class _StreamWork:
     """The loop of one stream's thread: always the step that is furthest along and can be taken."""
 
-    def __init__(self, executor: Executor, task: _Task) -> None:
-        self.executor = executor
+    def __init__(self, source: Source, task: _Task) -> None:
+        self.executor: Executor | None = None
+        """Made for the first batch, which tells whether images come decoded."""
+        self.decoded = False
+        self._source = source
         self._task = task
-        self._reading: deque[PendingBatch] = deque()
+        self._exhausted = False
+        self._reading: deque[Pending] = deque()
         self._executing: deque[tuple[ImageBatch, Parameters]] = deque()
-        self._taken: deque[int] = deque()
-        """Of each batch that is being read or worked on, in order."""
 
-    def run(self, stream: BatchStream, requests: Iterator[Request]) -> None:
-        """Works until the requests end or the stream is told to stop."""
-        exhausted = False
+    def run(self, stream: BatchStream) -> None:
+        """Works until the batches end or the stream is told to stop."""
         while not stream.stopped():
-            idle = not self._reading and not self._executing
-            while not exhausted and stream.acquire(block=idle):
-                request = next(requests, None)
-                if request is None:
-                    exhausted = True
-                    break
-                self._reading.append(self._task.fetcher.submit(np.asarray(request.indices), request.positions))
-                self._taken.append(request.taken)
-                idle = False
+            self._ask(stream)
             # `stop` sets its flag and then cancels what it finds: what was begun after that must not be waited for.
             if stream.stopped():
                 return
@@ -251,8 +206,19 @@ class _StreamWork:
                 self._execute_next(stream)
             elif self._executing:
                 stream.put(self._collect())
-            elif exhausted:
+            elif self._exhausted:
                 return
+
+    def _ask(self, stream: BatchStream) -> None:
+        """Asks for as many batches as there is leave for; waits for leave if there is nothing else to do."""
+        idle = not self._reading and not self._executing
+        while not self._exhausted and stream.acquire(block=idle):
+            pending = self._source.request()
+            if pending is None:
+                self._exhausted = True
+                return
+            self._reading.append(pending)
+            idle = False
 
     def _can_execute(self) -> bool:
         """Whether a batch may go to the executor: one that is read, or the next one if there is nothing else to do."""
@@ -264,6 +230,10 @@ class _StreamWork:
         try:
             batch = self._reading[0].result()
             self._reading.popleft()
+            if batch is None:
+                self._exhausted = True
+                self._reading.clear()
+                return
             self._execute(batch)
         except JobCancelledError:
             raise
@@ -274,6 +244,10 @@ class _StreamWork:
 
     def _execute(self, batch: ImageBatch) -> None:
         """Draws a batch's parameters and gives it to the executor."""
+        if self.executor is None:
+            self.executor, self.decoded = self._task.take_executor(batch.decoded), batch.decoded
+        elif self.decoded is not batch.decoded:
+            raise _other_kind(batch, self.decoded)
         sizes = Sizes(batch.heights(), batch.widths())
         try:
             parameters = self._task.recipe.draw(self._task.seed, batch.positions, sizes)
@@ -284,22 +258,40 @@ class _StreamWork:
 
     def _collect(self) -> FinishedBatch:
         """Waits for the oldest batch at the executor."""
+        assert self.executor is not None
         task = self._task
         images = bundle_images(task.recipe, self.executor.result())
         batch, parameters = self._executing.popleft()
-        targets = task.collate_targets(batch.targets)
+        as_they_are = batch.collated or not batch.batched
+        targets = batch.targets if as_they_are else task.collate_targets(batch.targets)
         report = None
         if task.report:
             report = report_parameters(task.recipe, parameters, Sizes(batch.heights(), batch.widths()))
-        first_position = int(batch.positions[0])
-        task.fetcher.recycle(batch)
-        return FinishedBatch(images, targets, report, first_position, self._taken.popleft())
+        self._source.recycle(batch)
+        return FinishedBatch(
+            images=images,
+            targets=targets,
+            parameters=report,
+            first_position=int(batch.positions[0]),
+            layout=batch.layout,
+            batched=batch.batched,
+            taken=batch.taken,
+            state=batch.state,
+        )
 
     def cancel(self) -> None:
         """Ends what the thread waits for. From any thread, at any moment: no locks."""
         for pending in tuple(self._reading):
             pending.cancel()
-        self.executor.cancel()
+        if self.executor is not None:
+            self.executor.cancel()
+
+    def describe(self) -> str:
+        """What the thread waits for, for the report of a timeout. From any thread."""
+        executing = tuple(self._executing)
+        if executing:
+            return f"stage=transform, executor={self.executor and self.executor.name}: {_show(executing[0][0])}"
+        return self._source.describe()
 
     def abandon(self) -> None:
         """Drops what is under way: no thread starts on it afterwards."""
@@ -307,3 +299,15 @@ class _StreamWork:
             pending.cancel()
         self._reading.clear()
         self._executing.clear()
+
+
+def _other_kind(batch: ImageBatch, decoded: bool) -> ArgumentError:
+    kinds = ("encoded bytes", "a decoded image")
+    return ArgumentError(
+        f"items of differing kinds: {kinds[batch.decoded]} came after {kinds[decoded]}; a dataset must give one kind "
+        f"[{batch.place(0, 'transform')}]"
+    )
+
+
+def _show(batch: ImageBatch) -> str:
+    return f"the batch with indices {show_indices(batch.indices)}"

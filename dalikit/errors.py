@@ -11,7 +11,7 @@
     |   |-- DecodeError (RuntimeError)       its bytes are not an image that can be decoded
     |   `-- TransformError (ValueError)      a transform cannot be applied to it
     |-- StateError (ValueError)              a checkpoint does not fit this loader
-    |-- LoaderTimeoutError (TimeoutError)    a batch did not come in time
+    |-- LoaderTimeoutError (TimeoutError, RuntimeError: torch's)  a batch did not come in time
     |-- LoaderClosedError (RuntimeError)     the loader was closed in the middle of an iteration
     `-- InternalError (RuntimeError)         a fault of dalikit itself: please report it
 
@@ -131,8 +131,8 @@ class StateError(DalikitError, ValueError):
     """A checkpoint does not fit this loader: another dataset, sampler, seed or number of ranks."""
 
 
-class LoaderTimeoutError(DalikitError, TimeoutError):
-    """A batch did not come within the loader's `timeout`."""
+class LoaderTimeoutError(DalikitError, TimeoutError, RuntimeError):
+    """A batch did not come within the loader's `timeout`. (torch raises a RuntimeError.)"""
 
 
 class LoaderClosedError(DalikitError, RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable
 from enum import Enum
@@ -92,23 +93,23 @@ def make_data_loader(
     """A loader with one of DINOv2's samplers.
 
     Args:
-        dataset: of `make_dataset`, or any with `get_image_data(index)`, `get_target(index)` and `len`.
+        dataset: of `make_dataset`, or any that DataLoader takes; an iterable one with sampler_type=None.
         batch_size: samples a batch on this rank.
-        num_workers: 0 (see DataLoader).
+        num_workers: worker processes that read; 0: dalikit's datasets are read by threads, others by your own thread.
         shuffle: whether the sampler shuffles.
         seed: of the sampler and of the augmentation parameters, 0 to 2**63 - 1.
         sampler_type: a SamplerType; None: the whole dataset in order on every rank.
         sampler_size: for EPOCH: samples a pass over all ranks; -1: the length of the dataset.
         sampler_advance: start as if this many samples of this rank had been taken. Not with sampler_type=None.
         drop_last: leave out the last batch of a pass if it is short.
-        persistent_workers: see DataLoader, as for the next four.
+        persistent_workers: whether worker processes stay from one pass to the next.
         collate_fn: makes a batch of the list of its samples.
-        worker_init_fn: for worker processes.
-        worker_globals: for worker processes.
-        worker_packages: for worker processes.
+        worker_init_fn: called with its id in each worker process; see DataLoader, as for the next two.
+        worker_globals: put into the globals of each worker's main module.
+        worker_packages: imported in each worker.
         timeout: seconds to wait for a batch; 0 or less: as long as it takes.
-        **options: transform, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches, rank,
-            world_size, return_parameters.
+        **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
+            rank, world_size, return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or of no use to the sampler.
@@ -161,8 +162,7 @@ def _make_sampler(
     advance: int,
     rank: int,
     world_size: int,
-) -> Sampler:
-    count = len(dataset)
+) -> Sampler | None:
     if sampler_type is not None and not isinstance(sampler_type, SamplerType):
         names = ", ".join(kind.name for kind in SamplerType)
         raise ArgumentError(f"sampler_type={sampler_type!r}: must be SamplerType.X with X one of {names}, or None")
@@ -170,16 +170,11 @@ def _make_sampler(
     check_integer("sampler_advance", advance, 0)
     if size == 0 or (size > 0 and sampler_type is not SamplerType.EPOCH):
         raise ArgumentError(f"sampler_size={size}: only sampler_type=EPOCH has one, of at least 1; give -1")
+    if _is_iterable(dataset) and sampler_type is not None:
+        raise ArgumentError(f"sampler_type={sampler_type.name}: an iterable dataset has an order of its own; give None")
     if sampler_type is None:
-        if advance:
-            raise ArgumentError(f"sampler_advance={advance}: sampler_type=None has no use for it; give 0")
-        if shuffle:
-            warnings.warn(
-                "sampler_type=None goes through the dataset in order on every rank, as DINOv2's does; "
-                "shuffle=True has no effect",
-                stacklevel=3,
-            )
-        return SequentialSampler(count)
+        return _sequential(dataset, shuffle=shuffle, advance=advance)
+    count = len(dataset)
     if sampler_type is SamplerType.DISTRIBUTED:
         return DistributedSampler(
             count, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed, drop_last=False, advance=advance
@@ -200,14 +195,34 @@ def _make_sampler(
     return ShardedInfiniteSampler(**shared, use_new_shuffle_tensor_slice=new)
 
 
+def _sequential(dataset: Any, *, shuffle: bool, advance: int) -> Sampler | None:
+    """The sampler of sampler_type=None; of an iterable dataset there is none."""
+    if advance:
+        raise ArgumentError(f"sampler_advance={advance}: sampler_type=None has no use for it; give 0")
+    if _is_iterable(dataset):
+        return None
+    if shuffle:
+        warnings.warn(
+            "sampler_type=None goes through the dataset in order on every rank, as DINOv2's does; "
+            "shuffle=True has no effect",
+            stacklevel=4,
+        )
+    return SequentialSampler(len(dataset))
+
+
+def _is_iterable(dataset: Any) -> bool:
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(dataset, data.IterableDataset)
+
+
 def _log(loader: DataLoader) -> None:
     options, sampler = loader.options, loader.sampler
     logger.info("sampler: %r", sampler)
     logger.info("rank %s of %s", options.rank, options.world_size)
-    if sampler.size is None:
-        logger.info("infinite data loader")
-    else:
+    try:
         logger.info("# of batches: %s", f"{len(loader):,d}")
+    except TypeError:
+        logger.info("infinite data loader")
     logger.info(
         "device: %s, executor: %s, CPU threads: %s, dtype: %s",
         options.torch_device,

@@ -37,6 +37,7 @@ class OptionArguments(TypedDict, total=False):
     """The keyword arguments that dalikit adds. Their meaning: LoaderOptions."""
 
     transform: Any
+    encoded: bool | None
     device: Any
     dtype: torch.dtype
     channels_last: bool
@@ -55,6 +56,9 @@ class LoaderOptions:
 
     transform: Any = None
     """A transform of dalikit.transforms; None: the dataset's own."""
+    encoded: bool | None = None
+    """Whether bytes and 1-D uint8 arrays in the items of a dataset with `__getitem__` are image files. None: if their
+    first bytes are those of one."""
     device: Any = None
     """Where batches come out; None: the local GPU, else the CPU."""
     dtype: torch.dtype = torch.float32
@@ -90,6 +94,8 @@ class LoaderOptions:
             raise ArgumentError(f"dtype={self.dtype!r}: must be torch.float32, torch.float16 or torch.bfloat16")
         check_bool("channels_last", self.channels_last)
         check_bool("return_parameters", self.return_parameters)
+        if self.encoded is not None:
+            check_bool("encoded", self.encoded)
         if self.executor not in _EXECUTORS:
             raise ArgumentError(f"executor={self.executor!r}: must be one of {', '.join(map(repr, _EXECUTORS))}")
         threads = default_num_threads() if self.num_threads is None else self.num_threads

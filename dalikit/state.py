@@ -8,7 +8,7 @@ from typing import Any
 
 from dalikit.errors import StateError
 
-__all__ = ["STATE_VERSION", "LoaderState", "check_state"]
+__all__ = ["STATE_VERSION", "LoaderState", "OrderState", "check_state"]
 
 STATE_VERSION = 1
 """Raised when older states can no longer be read (a CHECKPOINT change)."""
@@ -18,13 +18,27 @@ _FINITE = {"passes": 2**23 - 1, "epoch": 2**23 - 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderState:
+    """An order's part of a checkpoint: where in the stream of samples, and what made that stream."""
+
+    passes: int
+    """As the fields of LoaderState, and so are all that follow."""
+    place: int
+    epoch: int
+    world_size: int
+    sampler: Mapping[str, Any]
+    extra: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderState:
     """Where a loader is. JSON-able; costs nothing to make."""
 
     passes: int
     """Complete passes over the sampler before this one."""
     place: int
-    """Samples that all ranks together had taken of this pass, counted in the global order."""
+    """Samples that all ranks together had taken of this pass, counted in the global order. With a torch-style sampler:
+    those of this rank, times the ranks. Of an iterable dataset: batches of this rank."""
     epoch: int
     """The sampler's epoch (it stays 0 where `set_epoch` is never called)."""
     seed: int
@@ -32,7 +46,7 @@ class LoaderState:
     world_size: int
     """Ranks among which the sampler divides its places."""
     sampler: Mapping[str, Any]
-    """What makes the order: the sampler's class and arguments."""
+    """What makes the order: the sampler's class and arguments. Of an iterable dataset: what shares it out."""
     dataset: Mapping[str, Any]
     """Class, length and fingerprint of the dataset."""
     transform: str
@@ -40,10 +54,25 @@ class LoaderState:
     executor: str
     """"dali" or "host"."""
     version: int = STATE_VERSION
+    extra: Mapping[str, Any] | None = None
+    """What else an order needs to go on, if it is not one of dalikit's samplers; JSON-able."""
+
+    @classmethod
+    def of_order(cls, order: OrderState, **others: Any) -> LoaderState:
+        """An order's part and the fields that are not the order's: a whole."""
+        return cls(**{name: getattr(order, name) for name in _ORDER_FIELDS}, **others)
+
+    @property
+    def order(self) -> OrderState:
+        """The order's part."""
+        return OrderState(**{name: getattr(self, name) for name in _ORDER_FIELDS})
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, strings and dicts of them."""
-        return asdict(self)
+        """Numbers, strings, lists and dicts of them; without `extra` if there is none."""
+        state = asdict(self)
+        if self.extra is None:
+            del state["extra"]
+        return state
 
     @classmethod
     def from_dict(cls, state: Any) -> LoaderState:
@@ -58,13 +87,18 @@ class LoaderState:
         if version != STATE_VERSION:
             raise StateError(f"state['version']={version!r}: this dalikit reads version {STATE_VERSION}")
         names = {known.name for known in fields(cls)}
-        missing, unknown = names - set(state), set(state) - names
+        missing, unknown = names - {"extra"} - set(state), set(state) - names
         if missing or unknown:
             raise StateError(f"state: lacks {sorted(missing)}, has unknown {sorted(unknown)}; is it a loader's state?")
         for name in ("passes", "place", "epoch", "seed", "world_size"):
             if not isinstance(state[name], int) or isinstance(state[name], bool) or state[name] < 0:
                 raise StateError(f"state[{name!r}]={state[name]!r}: must be a whole number, at least 0")
+        if not isinstance(state.get("extra"), Mapping | None):
+            raise StateError(f"state['extra']={state['extra']!r}: must be what state_dict() gave, a dict or nothing")
         return cls(**state)
+
+
+_ORDER_FIELDS = tuple(known.name for known in fields(OrderState))
 
 
 def check_state(state: LoaderState, mine: LoaderState, *, size: int | None, adopt: frozenset[str]) -> None:

@@ -10,6 +10,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from dalikit.errors import LoaderTimeoutError
+from dalikit.fetch.stacks import own_stacks
+from dalikit.items import Layout
 
 __all__ = ["BatchStream", "FinishedBatch", "StreamEnd"]
 
@@ -25,8 +27,12 @@ class FinishedBatch:
     parameters: Any
     """What was drawn, as numpy arrays; None unless it was asked for."""
     first_position: int
+    layout: Layout
+    """Where in an item the image was."""
+    batched: bool
+    """The request's, as the next two."""
     taken: int
-    """The request's."""
+    state: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class BatchStream:
             self._tokens.put(None)
         self._stopped = False
         self._cancel: Callable[[], None] | None = None
+        self._describe: Callable[[], str] | None = None
         self._thread: threading.Thread | None = None
 
     def take(self, timeout: float | None = None) -> FinishedBatch | StreamEnd:
@@ -66,13 +73,17 @@ class BatchStream:
         try:
             item = self._finished.get(timeout=timeout)
         except Empty:
-            raise LoaderTimeoutError(
-                f"no batch came within timeout={timeout} s; is the storage slow, or a transform of the targets? "
-                "A longer timeout waits for it"
-            ) from None
+            raise self._timed_out(timeout) from None
         if isinstance(item, FinishedBatch):
             self._tokens.put(None)
         return item
+
+    def _timed_out(self, timeout: float | None) -> LoaderTimeoutError:
+        where = self._describe() if self._describe is not None else "stage=start"
+        return LoaderTimeoutError(
+            f"DataLoader timed out after {timeout:g} seconds, {where}. Is the storage slow, or a function of yours? A "
+            f"longer timeout waits for it; close() ends what can be ended.\n{own_stacks()}"
+        )
 
     def stop(self) -> None:
         """Tells the thread to end, and what it waits for to be dropped; does not wait."""
@@ -102,8 +113,11 @@ class BatchStream:
 
     # What follows runs on the stream's own thread.
 
-    def attach(self, cancel: Callable[[], None]) -> None:
-        """Says what is to be called when the stream is told to stop: from any thread, so without locks."""
+    def attach(self, cancel: Callable[[], None], describe: Callable[[], str]) -> None:
+        """Says what is to be called when the stream is told to stop, and what can say what is being waited for: both
+        from any thread, so without locks.
+        """
+        self._describe = describe
         self._cancel = cancel
         if self._stopped:
             cancel()

@@ -15,7 +15,7 @@ from torch import Tensor
 from transform_reference import Files, expected_views
 from transform_rows import Row
 
-from dalikit.fetch import ThreadFetcher
+from dalikit.fetch import Request, ThreadFetcher
 from dalikit.graph import GraphExecutor
 from dalikit.host import HostExecutor
 from dalikit.transforms.base import Sizes
@@ -104,7 +104,7 @@ def carried_out(row: Row, paths: Sequence[Path], makers: dict[str, Make], first:
         with ThreadPoolExecutor(2) as threads:
             for start in range(0, len(paths), _BATCH):
                 places = np.arange(start, min(start + _BATCH, len(paths)))
-                batch = fetcher.submit(places, places + first).result()
+                batch = fetcher.submit(Request(places, places + first, taken=0)).result()
                 parameters = recipe.draw(0, batch.positions, Sizes(batch.heights(), batch.widths()))
                 for executor in executors.values():
                     executor.submit(batch, parameters)

@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from dalikit.cli.photographs import make_photographs
 
-pytest.register_assert_rewrite("executor_contract", "augmentation_contract")
+pytest.register_assert_rewrite("executor_contract", "augmentation_contract", "decoded_contract")
 
 ALL = os.environ.get("DALIKIT_TEST_ALL") == "1"
 """Set by `make test-all`."""

@@ -1,8 +1,9 @@
-"""docs/transforms.md says what the code does: its rows, its numbers, what it says is refused."""
+"""The pages in docs say what the code does: rows, numbers, what is refused; and their examples run."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -164,3 +165,42 @@ def test_every_picture_is_there_and_small() -> None:
         assert path.stat().st_size < 300_000
         with Image.open(path) as picture:
             assert picture.width <= 1200
+
+
+# Examples
+
+
+def examples(page: str) -> list[str]:
+    """Its pieces of Python, each a script of its own."""
+    return re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def promised(example: str) -> list[str]:
+    """What it says that it prints: behind each print, or in lines of their own."""
+    return re.findall(r"^ *(?:print\(.*\)  # |# prints: )(.+)$", example, re.MULTILINE)
+
+
+def test_what_an_example_promises_is_found() -> None:
+    """Both forms, in order, and no other comment."""
+    example = "print(1)  # 1\nx = 2  # a number\nfor x in 'ab':\n    print(x)\n# prints: a\n    # prints: b\n"
+    assert promised(example) == ["1", "a", "b"]
+
+
+@pytest.mark.parametrize("number", range(len(examples("workers.md"))))
+def test_examples_with_workers_print_what_they_say(number: int, photograph_root: Path, tmp_path: Path) -> None:
+    """Run as a script, beside a folder of images; without a warning, and in a minute."""
+    example = examples("workers.md")[number]
+    assert promised(example)
+    (tmp_path / "images").symlink_to(photograph_root)
+    (tmp_path / "example.py").write_text(example)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "example.py"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == promised(example)
+    assert result.stderr == ""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from dalikit.bench.peers import MEAN, STD
+from dalikit.bench.peers import MEAN, STD, torch_ahead
 from dalikit.bench.torchvision import import_torchvision
 from dalikit.datasets import ImageFolder
 
@@ -97,6 +97,7 @@ class TorchDino:
             drop_last=True,
             worker_init_fn=_one_thread,
         )
+        self.ahead = torch_ahead(num_threads)
         self._iterator: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:

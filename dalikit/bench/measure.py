@@ -18,7 +18,7 @@ __all__ = ["Result", "measure", "table"]
 _IDLE_STEP = 0.2  # seconds
 _IDLE_SHARE = 0.15  # of one core; below it all threads and worker processes are at rest
 _IDLE_TIMEOUT = 30.0  # seconds, then the next turn begins all the same
-_SETTLE = 6  # batches taken before each turn is timed: those that were finished while others had theirs
+_SETTLE = 2  # batches taken before each turn is timed, beside those that were finished while others had theirs
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ def _cpu_seconds() -> float:
 
 
 def _turn(peer: Peer, batches: Iterator[Any], seconds: float, on_batch: Callable[[Peer, int], None]) -> float:
-    for _ in range(_SETTLE):
+    for _ in range(peer.ahead + _SETTLE):
         _wait_for(next(batches))
     count = 0
     start = time.perf_counter()
@@ -109,10 +109,10 @@ def _wait_for(batch: Any) -> None:
         torch.cuda.synchronize(images.device)
 
 
-def table(results: Sequence[Result], baseline: int) -> str:
+def table(results: Sequence[Result], baseline: int, unit: str = "images") -> str:
     """A Markdown table; `baseline` is the place of the peer that the others are compared with."""
     lines = [
-        f"| loader | images/s (median) | min - max | ratio to {results[baseline].name} |",
+        f"| loader | {unit}/s (median) | min - max | ratio to {results[baseline].name} |",
         "|---|---|---|---|",
     ]
     for result in results:

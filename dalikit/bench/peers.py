@@ -16,10 +16,24 @@ import dalikit.transforms as T
 from dalikit.datasets import ImageFolder
 from dalikit.loaders import SamplerType, make_data_loader
 
-__all__ = ["MEAN", "STD", "DaliReader", "Dalikit", "Peer", "TorchPillow", "train_transform"]
+__all__ = [
+    "MEAN",
+    "STD",
+    "DaliReader",
+    "Dalikit",
+    "Peer",
+    "TorchPillow",
+    "dalikit_ahead",
+    "pillow_augment",
+    "torch_ahead",
+    "train_transform",
+]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+
+_MEAN = torch.tensor(MEAN)[:, None, None]
+_STD = torch.tensor(STD)[:, None, None]
 
 
 def train_transform(size: int) -> T.Compose:
@@ -31,12 +45,24 @@ class Peer(Protocol):
     """A loader under measurement; endless."""
 
     name: str
+    ahead: int
+    """Batches that it may have finished while others had their turns."""
 
     def __iter__(self) -> Iterator[Any]:
         """Batches `(images, targets)`."""
 
     def close(self) -> None:
         """Ends threads and processes."""
+
+
+def torch_ahead(num_workers: int) -> int:
+    """Batches that torch's loader has finished at most: two of each worker."""
+    return 2 * num_workers
+
+
+def dalikit_ahead(num_workers: int, prefetch_batches: int) -> int:
+    """Batches that dalikit has finished at most: two of each worker, those under way, and those for the user."""
+    return 2 * num_workers + prefetch_batches + 2
 
 
 class Dalikit:
@@ -71,6 +97,7 @@ class Dalikit:
             device=device,
         )
         self.name = f"dalikit ({self.loader.options.executor})"
+        self.ahead = dalikit_ahead(0, self.loader.options.prefetch_batches)
 
     def __iter__(self) -> Iterator[Any]:
         """Batches."""
@@ -87,8 +114,6 @@ class _PillowDataset(torch.utils.data.Dataset[Any]):
     def __init__(self, root: str, size: int) -> None:
         self._folder = ImageFolder(root, progress=False)
         self._size = size
-        self._mean = torch.tensor(MEAN)[:, None, None]
-        self._std = torch.tensor(STD)[:, None, None]
 
     def __len__(self) -> int:
         return len(self._folder)
@@ -96,14 +121,19 @@ class _PillowDataset(torch.utils.data.Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         with Image.open(self._folder.get_location(index).uri) as file:
             image = file.convert("RGB")
-        left, top, width, height = _random_box(*image.size)
-        image = image.crop((left, top, left + width, top + height))
-        image = image.resize((self._size, self._size), Image.Resampling.BILINEAR)
-        if torch.rand(()) < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-        values = levels.to(torch.float32).div(255)
-        return values.sub_(self._mean).div_(self._std), self._folder.get_target(index)
+        return pillow_augment(image, self._size), self._folder.get_target(index)
+
+
+def pillow_augment(image: Image.Image, size: int) -> torch.Tensor:
+    """The recipe of `train_transform` as torchvision does it on a PIL image: float32 (3, size, size)."""
+    left, top, width, height = _random_box(*image.size)
+    image = image.crop((left, top, left + width, top + height))
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    if torch.rand(()) < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    values = levels.to(torch.float32).div(255)
+    return values.sub_(_MEAN).div_(_STD)
 
 
 def _random_box(width: int, height: int) -> tuple[int, int, int, int]:
@@ -140,6 +170,7 @@ class TorchPillow:
         self._loader = torch.utils.data.DataLoader(
             dataset, batch_size=batch_size, sampler=sampler, num_workers=num_threads, drop_last=True
         )
+        self.ahead = torch_ahead(num_threads)
         self._iterator: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -164,6 +195,7 @@ class DaliReader:
     """
 
     name = "DALI reader pipeline"
+    ahead = 2
 
     def __init__(
         self, root: str, *, batch_size: int, num_threads: int, size: int, device_id: int | None = None

@@ -59,10 +59,11 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument(
         "--workload",
-        choices=("train", "dino"),
+        choices=("train", "dino", "bytes", "items"),
         default="train",
         help="train: RandomResizedCrop 224, flip, normalize; dino: DINOv2's 2 x 224 + 8 x 96 with all its colours; "
-        "default: %(default)s",
+        "bytes: train, over a plain dataset whose items are files' bytes; items: over decoded images, tensors and tiny "
+        "items; default: %(default)s",
     )
     bench.add_argument("--data", type=Path, required=True, metavar="DIR", help="DIR/class/image.jpg")
     bench.add_argument("--seconds", type=_positive, default=3.0, help="of each turn; default: %(default)s")
@@ -73,7 +74,9 @@ def _add_bench(commands: Any) -> None:
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_count, default=64, help="default: %(default)s")
-    parser.add_argument("--threads", type=_count, help="CPU threads (torch: worker processes); default: all cores")
+    parser.add_argument(
+        "--threads", type=_count, help="CPU threads, and worker processes of loaders that have some; default: all cores"
+    )
     parser.add_argument("--device", help="cpu, cuda or cuda:N; default: the GPU if there is one")
 
 

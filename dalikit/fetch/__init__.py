@@ -1,8 +1,31 @@
 """Indices -> batches, in order, ahead of time. Knows neither samplers nor DALI."""
 
-from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
+from dalikit.fetch.batch import ImageBatch, OtherBatch, Request, show_indices
+from dalikit.fetch.feed import Feed, FeedThread, LocalFeed, next_images
+from dalikit.fetch.headers import add_headers
 from dalikit.fetch.on_cpu import HostFunction
-from dalikit.fetch.source import Pending, Source
+from dalikit.fetch.reader import make_reader
+from dalikit.fetch.source import Pending, PushedSource, Source, ThreadSource
+from dalikit.fetch.task import ReadTask
 from dalikit.fetch.threads import PendingBatch, ThreadFetcher
 
-__all__ = ["HostFunction", "ImageBatch", "OtherBatch", "Pending", "PendingBatch", "Request", "Source", "ThreadFetcher"]
+__all__ = [
+    "Feed",
+    "FeedThread",
+    "HostFunction",
+    "ImageBatch",
+    "LocalFeed",
+    "OtherBatch",
+    "Pending",
+    "PendingBatch",
+    "PushedSource",
+    "ReadTask",
+    "Request",
+    "Source",
+    "ThreadFetcher",
+    "ThreadSource",
+    "add_headers",
+    "make_reader",
+    "next_images",
+    "show_indices",
+]

@@ -14,7 +14,10 @@ from dalikit.errors import Place
 from dalikit.items import PAIR, Layout
 from dalikit.storage import Arena
 
-__all__ = ["ImageBatch", "OtherBatch", "Request"]
+__all__ = ["ImageBatch", "OtherBatch", "Request", "place_of", "show_indices"]
+
+_SHOWN = 8
+"""How many indices of a batch a message shows."""
 
 
 class Request(NamedTuple):
@@ -33,6 +36,10 @@ class Request(NamedTuple):
     """False: the one item of this request is what the user gets, not a list of one (torch's batch_size=None)."""
     state: Any = None
     """What the order needs, beside `taken`, to go on after this batch; JSON-able."""
+
+    def show(self) -> str:
+        """For messages: "indices [5, 3, 8, ...] (256)"."""
+        return f"indices {show_indices(self.indices)}"
 
 
 @dataclass(slots=True)
@@ -92,6 +99,12 @@ class OtherBatch:
     first_position: int = 0
     taken: int = 0
     state: Any = None
+    indices: Sequence[Any] | npt.NDArray[np.int64] = ()
+    """The request's; of an iterable dataset the counts of its items."""
+
+    def show(self) -> str:
+        """For messages."""
+        return f"indices {show_indices(self.indices)}"
 
 
 def place_of(dataset: Any, index: Any, position: int | None, stage: str) -> Place:
@@ -108,3 +121,11 @@ def place_of(dataset: Any, index: Any, position: int | None, stage: str) -> Plac
         offset=location.offset if location is not None and location.offset else None,
         stage=stage,
     )
+
+
+def show_indices(indices: Sequence[Any] | npt.NDArray[np.int64]) -> str:
+    """The first few, and how many."""
+    first = [int(index) if isinstance(index, np.integer) else index for index in indices[:_SHOWN]]
+    if len(indices) <= _SHOWN:
+        return str(first)
+    return f"{str(first)[:-1]}, ...] ({len(indices)})"

@@ -1,4 +1,4 @@
-"""A user's function between reading and decoding: bytes in, bytes of a bare image (PPM) out."""
+"""A user's function between reading and all other steps: a PIL image in, the pixels of an image out."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dalikit.transforms.purposes import Purpose
 
 __all__ = ["HostFunction"]
 
-Bytes = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 
 class HostFunction:
-    """Decodes by Pillow, calls the function, and packs what it returns as a PPM image, which decoding only copies.
+    """Gives a function its image, and what it returns to the rest of the loader, as a decoded image.
 
-    So the rest of the loader sees encoded bytes as ever.
+    It pickles if the function does.
 
     Args:
         function: takes a PIL image (RGB); returns one, or a uint8 array (H, W, 3), or a uint8 tensor (3, H, W).
         seed: the loader's.
-        adjust_orientation: whether the function gets the image turned as its EXIF orientation says.
+        adjust_orientation: whether the function gets an encoded image turned as its EXIF orientation says.
     """
 
     def __init__(self, function: Callable[[Any], Any], seed: int, *, adjust_orientation: bool = False) -> None:
@@ -34,8 +34,15 @@ class HostFunction:
         self._seed = seed
         self._adjust_orientation = adjust_orientation
 
-    def __call__(self, data: Bytes, position: int) -> Bytes:
-        """Bytes of the image that the function makes of the encoded one.
+    def __call__(self, data: npt.NDArray[np.uint8], position: int) -> Pixels:
+        """What the function makes of an encoded image, which Pillow decodes.
+
+        Args:
+            data: uint8 (n,), the encoded bytes.
+            position: global position of the sample: with the seed the key of what the function draws.
+
+        Returns:
+            uint8 (H, W, 3), contiguous; nobody else's memory, though it may be read-only.
 
         Raises:
             DecodeError: Pillow cannot decode it.
@@ -49,19 +56,31 @@ class HostFunction:
                 image = upright.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DecodeError(f"the image cannot be decoded by Pillow: {error}") from None
+        return self._pixels_of(image, position)
+
+    def of_pixels(self, pixels: Pixels, position: int) -> Pixels:
+        """The same of a decoded image: uint8 (H, W, 3), which stays as it is whatever the function does."""
+        from PIL import Image
+
+        return self._pixels_of(Image.fromarray(pixels), position)
+
+    def _pixels_of(self, image: Any, position: int) -> Pixels:
         with seeded_generators(self._seed, position, Purpose.FUNCTION):
             result = self._function(image)
-        return _as_ppm(_as_array(result))
+            return _as_pixels(result)  # within: another thread's call may write into the same memory
 
 
-def _as_array(result: Any) -> Bytes:
-    """uint8 (H, W, 3)."""
+def _as_pixels(result: Any) -> Pixels:
+    """uint8 (H, W, 3): a copy, because a function may return memory that it writes its next image into."""
+    from PIL import Image
+
     if isinstance(result, dict | list | tuple):
         raise TypeError(
             f"the function of OnCPU returned a {type(result).__name__} of {len(result)}: it must make one image; "
             "several views are T.MultiCrop([T.Views(...), ...]), DINO's are T.DataAugmentationDINO(...)"
         )
-    array = np.asarray(result.convert("RGB") if hasattr(result, "convert") else result)
+    is_image = isinstance(result, Image.Image)
+    array = np.asarray(result.convert("RGB") if is_image and result.mode != "RGB" else result)
     shape = array.shape
     if hasattr(result, "permute") and array.ndim == 3:  # a tensor: channels first
         array = array.transpose(1, 2, 0)
@@ -71,10 +90,4 @@ def _as_array(result: Any) -> Bytes:
             "image, a uint8 array (H, W, 3) or a uint8 tensor (3, H, W); leave conversion to floating point to the "
             "steps after it"
         )
-    return array
-
-
-def _as_ppm(array: Bytes) -> Bytes:
-    height, width = array.shape[:2]
-    header = np.frombuffer(b"P6\n%d %d\n255\n" % (width, height), dtype=np.uint8)
-    return np.concatenate([header, array.reshape(-1)])
+    return array if is_image else np.array(array, order="C")  # what Pillow gives is a copy already

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any, Protocol
 
-from dalikit.fetch.batch import ImageBatch
+from dalikit.fetch.batch import ImageBatch, Request
+from dalikit.fetch.threads import ThreadFetcher
+from dalikit.workers import JobCancelledError
 
-__all__ = ["Pending", "Source"]
+__all__ = ["Pending", "PushedSource", "Source", "ThreadSource"]
 
 
 class Pending(Protocol):
@@ -38,3 +42,104 @@ class Source(Protocol):
 
     def describe(self) -> str:
         """What is being waited for, for the report of a timeout. From any thread."""
+
+
+class ThreadSource:
+    """Batches that threads of this process read.
+
+    Args:
+        fetcher: reads.
+        requests: the batches; advanced on the engine's thread.
+    """
+
+    def __init__(self, fetcher: ThreadFetcher, requests: Iterator[Request]) -> None:
+        self._fetcher = fetcher
+        self._requests = requests
+        self._last: Request | None = None
+
+    def request(self) -> Pending | None:
+        """Starts to read the next batch."""
+        request = next(self._requests, None)
+        if request is None:
+            return None
+        self._last = request
+        return self._fetcher.submit(request)
+
+    def recycle(self, batch: ImageBatch) -> None:
+        """Gives the arena back."""
+        self._fetcher.recycle(batch)
+
+    def describe(self) -> str:
+        """Up to which batch reading has begun."""
+        last = "nothing yet" if self._last is None else f"batches up to that with {self._last.show()}"
+        return f"stage=read, on threads: {last}"
+
+
+class PushedSource:
+    """Batches that another thread reads and pushes: the user's, or one that takes them from worker processes.
+
+    Args:
+        describe: says what that thread waits for.
+    """
+
+    def __init__(self, describe: Callable[[], str]) -> None:
+        self._describe = describe
+        self._ready: SimpleQueue[Any] = SimpleQueue()
+        self._asked: SimpleQueue[bool] = SimpleQueue()
+
+    # The engine's side
+
+    def request(self) -> Pending:
+        """Asks for one more; whether there is one is known when it has come."""
+        self._asked.put(True)
+        return _Pushed(self._ready)
+
+    def recycle(self, batch: ImageBatch) -> None:
+        """Lets go of the memory."""
+        batch.data, batch.headers, batch.owner = [], [], None
+
+    def describe(self) -> str:
+        """What the other thread waits for."""
+        return self._describe()
+
+    def stop(self) -> None:
+        """Ends whatever waits on either side. From any thread, at any moment: no locks."""
+        self._asked.put(False)
+        self._ready.put(_CANCELLED)
+
+    # The other thread's side
+
+    def wait_until_asked(self) -> bool:
+        """Waits until one more batch is wanted; False: the source was stopped."""
+        return self._asked.get()
+
+    def push(self, item: ImageBatch | BaseException | None) -> None:
+        """Hands over the next batch; or the error that came in its place; or None: there is none."""
+        self._ready.put(item)
+
+
+class _Pushed:
+    """The next batch that is pushed."""
+
+    def __init__(self, ready: SimpleQueue[Any]) -> None:
+        self._ready = ready
+
+    @property
+    def done(self) -> bool:
+        return not self._ready.empty()
+
+    def result(self) -> ImageBatch | None:
+        item = self._ready.get()
+        if item is _CANCELLED:
+            self._ready.put(item)  # for whoever waits after this
+            raise JobCancelledError
+        if isinstance(item, BaseException):
+            raise item
+        assert item is None or isinstance(item, ImageBatch)
+        return item
+
+    def cancel(self) -> None:
+        self._ready.put(_CANCELLED)
+
+
+_CANCELLED = object()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dalikit.codec import Header, read_header
-from dalikit.errors import DecodeError, SampleError
-from dalikit.fetch.batch import ImageBatch
+from dalikit.errors import ArgumentError, DecodeError, SampleError
+from dalikit.fetch.batch import ImageBatch, Request
 from dalikit.fetch.on_cpu import HostFunction
 from dalikit.storage import Arena, ArenaPool, read_local
 from dalikit.workers import Job, WorkerPool
@@ -58,15 +59,15 @@ class ThreadFetcher:
     """Reads the samples of batches on a few threads.
 
     Bytes of local files go by `preadv` into one arena a batch; other datasets are asked for `get_image_data`. Headers
-    are parsed on the same threads. `target_transform` runs on the thread that calls `PendingBatch.result`, one sample
-    after the other, so it need not be thread-safe.
+    are parsed on the same threads. A user's function runs there too, and its batches come decoded. `target_transform`
+    runs on the thread that calls `PendingBatch.result`, one sample after the other, so it need not be thread-safe.
 
     Args:
         dataset: with `get_image_data(index)`, `get_target(index)`, `len`, and, for bytes in files,
             `get_location(index)`; thread-safe.
         num_threads: how many threads read. They wait for storage most of the time.
         adjust_orientation: whether images will be decoded with their EXIF orientation.
-        function: a user's function that has the image before it is decoded; None: there is none.
+        function: a user's function that has the images before all else; None: there is none.
         max_idle_arenas: how many arenas to keep for later batches.
     """
 
@@ -85,18 +86,27 @@ class ThreadFetcher:
         self._arenas = ArenaPool(max_idle=max_idle_arenas) if _lies_in_files(dataset) else None
         self._pool = WorkerPool(num_threads, "dalikit-read")
 
-    def submit(self, indices: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> PendingBatch:
-        """Starts to read a batch: int64 (B,) each. Returns at once."""
+    def submit(self, request: Request) -> PendingBatch:
+        """Starts to read a batch. Returns at once.
+
+        Raises:
+            ArgumentError: an index is no whole number.
+        """
+        indices = self._whole_numbers(request.indices)
         count = len(indices)
         arena = self._arenas.acquire() if self._arenas is not None else None
         batch = ImageBatch(
             dataset=self._dataset,
             indices=indices,
-            positions=positions,
+            positions=request.positions,
             data=[_NO_BYTES] * count,
             headers=[_NO_HEADER] * count,
             targets=[None] * count,
             arena=arena,
+            decoded=self._function is not None,
+            batched=request.batched,
+            taken=request.taken,
+            state=request.state,
         )
 
         def work(_: Any, row: int) -> None:
@@ -110,12 +120,14 @@ class ThreadFetcher:
         dataset, index, stage = batch.dataset, int(batch.indices[row]), "read"
         try:
             data = self._read(dataset, index, batch.arena)
-            if self._function is not None:
+            if self._function is None:
+                header = read_header(data, adjust_orientation=self._adjust_orientation)
+            else:
                 stage = "transform"
                 data = self._function(data, int(batch.positions[row]))
-            batch.data[row] = data
-            batch.headers[row] = read_header(data, adjust_orientation=self._adjust_orientation)
-            stage = "read"
+                header = Header(None, data.shape[0], data.shape[1], "")
+                stage = "read"
+            batch.data[row], batch.headers[row] = data, header
             batch.targets[row] = dataset.get_target(index)
         except SampleError as error:
             error.locate(batch.place(row, "header" if isinstance(error, DecodeError) else "read"))
@@ -123,6 +135,21 @@ class ThreadFetcher:
         except Exception as error:  # the dataset's or the user's own: its type stays, the place is added
             _add_place(error, batch, row, stage)
             raise
+
+    def _whole_numbers(self, indices: Any) -> npt.NDArray[np.int64]:
+        """int64 (B,), of what a torch-style sampler yields too: integers of Python, numpy or torch."""
+        if isinstance(indices, np.ndarray) and indices.dtype == np.int64:
+            return indices
+        numbers = []
+        for index in indices:
+            try:
+                numbers.append(np.int64(operator.index(index)))
+            except (TypeError, OverflowError):
+                raise ArgumentError(
+                    f"dataset {type(self._dataset).__name__} takes whole numbers as indices, came {index!r}: use a "
+                    "sampler that yields them"
+                ) from None
+        return np.array(numbers, dtype=np.int64)
 
     @staticmethod
     def _read(dataset: Any, index: int, arena: Arena | None) -> npt.NDArray[np.uint8]:

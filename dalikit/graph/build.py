@@ -3,6 +3,8 @@
     encoded (uint8, one buffer a sample) --> decode --> crop --> resize --> flip --> crop_mirror_normalize --> images
     parameters (float32, a row a sample) -------/---------/---------/---------------/
 
+Images that come decoded are cropped where they lie, in the CPU's memory, and brought to the GPU after that.
+
 The graph holds no random operator and no state: what it does to a sample follows from the sample's row of the matrix.
 The same function builds it for the GPU and for DALI's CPU backend; only device strings differ.
 """
@@ -81,12 +83,13 @@ def define_graph(chain: Chain, *, on_gpu: bool, half: bool = False, channels_las
     graph = _Graph(GraphColumns(chain.operations, chain.num_columns), half=half, channels_last=channels_last)
     operations = chain.operations
     if chain.decode is None:
-        device = "gpu" if on_gpu else "cpu"
+        device = "gpu" if on_gpu and not chain.uploads else "cpu"
         image = fn.external_source(name=DATA, device=device, dtype=types.UINT8, ndim=3, layout="HWC", no_copy=True)
+        image, done = _upload(operations, image, parameters) if on_gpu and chain.uploads else (image, 0)
     else:
         encoded = fn.external_source(name=DATA, dtype=types.UINT8, ndim=1, no_copy=True)
         image, done = _decode(chain.decode, operations, encoded, parameters, on_gpu=on_gpu)
-        operations = operations[done:]
+    operations = operations[done:]
     if chain.output is None:
         return graph.carry_out(operations, image, parameters)
     return graph.finish(operations, chain.output, image, parameters)
@@ -107,6 +110,14 @@ def _decode(
     if isinstance(first, Crop) and first.fill is None and not decode.adjust_orientation:
         return fn.decoders.image_slice(encoded, **_box(first, parameters), **decoder), 1
     return fn.decoders.image(encoded, **decoder), 0
+
+
+def _upload(operations: tuple[Operation, ...], image: Any, parameters: Any) -> tuple[Any, int]:
+    """The image in the GPU's memory, or the box of a leading crop alone; and how many operations that does."""
+    first = operations[0] if operations else None
+    if isinstance(first, Crop) and first.fill is None:
+        return _crop(first, image, parameters).gpu(), 1
+    return image.gpu(), 0
 
 
 class _Graph:

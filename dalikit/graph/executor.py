@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from nvidia.dali.backend import TensorCPU, TensorListCPU
@@ -14,14 +14,22 @@ from torch.utils.dlpack import from_dlpack
 
 from dalikit.codec import CpuDecoder
 from dalikit.errors import DecodeError, InternalError
-from dalikit.fetch import ImageBatch
+from dalikit.fetch import ImageBatch, show_indices
 from dalikit.graph.chains import chains_of, first_chain
 from dalikit.graph.stage import Stage
 from dalikit.memory import OutputMemory
 from dalikit.threads import use_one_thread
-from dalikit.transforms.recipe import Group, Parameters, Recipe
+from dalikit.transforms.recipe import Branch, Group, Parameters, Recipe
 
 __all__ = ["GraphExecutor"]
+
+
+class _Pipelines(NamedTuple):
+    """All that carry out a recipe: see dalikit.graph.chains."""
+
+    first: Stage
+    views: list[tuple[Branch, Stage]]
+    """Empty: a sample gives one image, and the first pipeline makes it."""
 
 
 @dataclass(slots=True)
@@ -30,19 +38,24 @@ class _Work:
 
     batch: ImageBatch
     parameters: Parameters
-    decoded: Any = None
-    """Of several views: the images, kept until the views are made of them."""
+    pipelines: _Pipelines
+    images: Any = None
+    """Of several views: the decoded images, kept until the views are made of them."""
     error: Exception | None = None
 
 
 class GraphExecutor:
     """Carries out a recipe by DALI, on a GPU or on DALI's CPU backend: see dalikit.graph.chains.
 
+    Each is made for one kind of batches, because its pipelines begin with a decoder or without one.
+
     Args:
         recipe: what is done.
-        batch_size: the largest batch.
+        batch_size: of the largest batch, as far as that is known: pipelines are made for a number of samples, and for
+            a larger batch they are made anew, for twice as many at least.
         num_threads: CPU threads of each pipeline.
         device: of the outputs: "cpu", or a CUDA device.
+        decoded: whether it takes decoded batches; encoded ones otherwise.
         dtype: of floating outputs: float32, float16 or bfloat16 (which DALI lacks; torch converts it).
         channels_last: memory order of the batch.
         max_idle_outputs: how many output blocks of a group with several pipelines to keep for later (on a CPU).
@@ -57,30 +70,54 @@ class GraphExecutor:
         batch_size: int,
         num_threads: int,
         device: torch.device,
+        decoded: bool = False,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
         max_idle_outputs: int = 4,
     ) -> None:
         self._recipe = recipe
+        self._decoded = decoded
         self._dtype = dtype
         self._channels_last = channels_last
         self._memories = {group.name: OutputMemory(max_idle_outputs) for group in recipe.groups}
         self._under_way: deque[_Work] = deque()
-        device_id = device.index if device.type == "cuda" else None
-        shared = {"num_threads": num_threads, "device_id": device_id}
-        output = {"half": dtype is torch.float16, "channels_last": channels_last}
-        self._first = Stage(first_chain(recipe), batch_size=batch_size, **shared, **output)
-        self._stages = [
-            (branch, Stage(chain, batch_size=batch_size * branch.num_views, **shared, **output))
-            for branch, chain in chains_of(recipe)
+        self._arguments: dict[str, Any] = {
+            "num_threads": num_threads,
+            "device_id": device.index if device.type == "cuda" else None,
+            "half": dtype is torch.float16,
+            "channels_last": channels_last,
+        }
+        self._batch_size = batch_size
+        self._pipelines = self._build()
+
+    def _build(self) -> _Pipelines:
+        chain = first_chain(self._recipe, decoded=self._decoded)
+        first = Stage(chain, batch_size=self._batch_size, **self._arguments)
+        views = [
+            (branch, Stage(chain, batch_size=self._batch_size * branch.num_views, **self._arguments))
+            for branch, chain in chains_of(self._recipe)
         ]
+        return _Pipelines(first, views)
 
     def submit(self, batch: ImageBatch, parameters: Parameters) -> None:
-        """Feeds and schedules a batch. Returns at once; DALI holds on to the bytes without a copy."""
+        """Feeds and schedules a batch. Returns at once.
+
+        DALI reads the bytes or images where they lie, holds on to each array until it has, and never writes to it.
+
+        Raises:
+            InternalError: the batch is not of the kind that the executor was made for.
+        """
+        if batch.decoded != self._decoded:
+            raise InternalError(f"a batch with decoded={batch.decoded} for an executor with decoded={self._decoded}")
+        if len(batch) > self._batch_size:
+            self._batch_size = max(len(batch), 2 * self._batch_size)
+            self._pipelines = self._build()  # batches under way keep theirs
+        first = self._pipelines.first
+        layout = "HWC" if batch.decoded else ""
         # Wrapped here, a buffer costs 2 us; from a list of arrays feed_input takes 4.
-        encoded = TensorListCPU([TensorCPU(data, "", False) for data in batch.data], "", False)
-        self._first.feed(encoded, parameters.matrix[:, : self._first.num_columns])  # shared steps have the first ones
-        self._under_way.append(_Work(batch, parameters))
+        data = TensorListCPU([TensorCPU(array, layout, False) for array in batch.data], layout, False)
+        first.feed(data, parameters.matrix[:, : first.num_columns])  # shared steps have the first ones
+        self._under_way.append(_Work(batch, parameters, self._pipelines))
 
     def result(self) -> list[Tensor | list[list[Tensor]]]:
         """Waits for the oldest batch.
@@ -93,8 +130,9 @@ class GraphExecutor:
 
         Raises:
             DecodeError: an image cannot be decoded.
+            InternalError: DALI failed, and no image is to blame.
         """
-        if self._stages:
+        if not self._recipe.single:
             return self._result_of_views()
         work = self._under_way.popleft()
         images = self._take_first(work)
@@ -109,7 +147,10 @@ class GraphExecutor:
         work = self._under_way.popleft()
         if work.error is not None:
             raise work.error
-        made = [(branch.num_views, stage.take()) for branch, stage in self._stages]
+        try:
+            made = [(branch.num_views, stage.take()) for branch, stage in work.pipelines.views]
+        except RuntimeError as error:
+            raise _failure(error, work.batch) from error
         groups = []
         for group in self._recipe.groups:
             parts: list[tuple[int, Any]] = []
@@ -121,7 +162,7 @@ class GraphExecutor:
     def _take_first(self, work: _Work) -> Any:
         """Waits for what the first pipeline makes of a batch; an error is noted with the batch."""
         try:
-            return self._first.take()
+            return work.pipelines.first.take()
         except RuntimeError as error:
             work.error = _explain(error, work.batch, self._recipe)
             work.error.__cause__ = error
@@ -129,14 +170,14 @@ class GraphExecutor:
 
     def _make_views(self, work: _Work) -> None:
         """Starts on the views of a batch, if that was not done yet: each image is fed once a view, without a copy."""
-        if work.decoded is not None or work.error is not None:
+        if work.images is not None or work.error is not None:
             return
-        work.decoded = self._take_first(work)
-        if work.decoded is None:
+        work.images = self._take_first(work)
+        if work.images is None:
             return
-        images = [work.decoded[row] for row in range(len(work.batch))]
-        for branch, stage in self._stages:
-            views = type(work.decoded)(images * branch.num_views, "HWC", False)
+        images = [work.images[row] for row in range(len(work.batch))]
+        for branch, stage in work.pipelines.views:
+            views = type(work.images)(images * branch.num_views, "HWC", False)
             stage.feed(views, branch.rows_of(work.parameters.matrix))
 
     def _collect(self, group: Group, parts: list[tuple[int, Any]]) -> Tensor | list[list[Tensor]]:
@@ -178,23 +219,33 @@ class GraphExecutor:
 
     def drain(self) -> None:
         """Waits for the batches under way and drops them, bad images or not."""
-        self._under_way.clear()
-        for stage in (self._first, *(stage for _, stage in self._stages)):
-            while stage.under_way:
-                with contextlib.suppress(RuntimeError):
-                    stage.take()
+        for pipelines in (*(work.pipelines for work in self._under_way), self._pipelines):
+            for stage in (pipelines.first, *(stage for _, stage in pipelines.views)):
+                while stage.under_way:
+                    with contextlib.suppress(RuntimeError):
+                        stage.take()
+        self._under_way.clear()  # last: the batches keep the memory that DALI reads
 
     def close(self) -> None:
         """Drops the pipelines; DALI ends their threads once the batches under way are done. May be called again."""
+        self._pipelines = None  # type: ignore[assignment]
         self._under_way.clear()
-        self._stages = []
-        self._first = None  # type: ignore[assignment]
 
 
 def _explain(error: RuntimeError, batch: ImageBatch, recipe: Recipe) -> Exception:
     """DALI names one image of a batch at best; decoding each alone, by the same library, finds the first bad one."""
+    if batch.decoded:
+        return InternalError(
+            f"DALI failed on a batch of decoded images, indices {show_indices(batch.indices)}: {error}"
+        )
     decoder = CpuDecoder(adjust_orientation=recipe.decode.adjust_orientation)
     for row, header in enumerate(batch.headers):
         if decoder.decode(header.stream) is None:
             return DecodeError("the image cannot be decoded", batch.place(row, "decode"))
-    return InternalError(f"DALI failed on a batch in which every image can be decoded alone: {error}")
+    return _failure(error, batch)
+
+
+def _failure(error: RuntimeError, batch: ImageBatch) -> InternalError:
+    which = "indices " + show_indices(batch.indices)
+    known = "decoded images" if batch.decoded else "images that can each be decoded alone"
+    return InternalError(f"DALI failed on a batch of {known}, {which}: {error}")

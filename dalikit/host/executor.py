@@ -3,15 +3,18 @@
 thread 1   decode region | resize | flip | normalize -> row 0     decode region | ... -> row 2
 thread 2   decode region | resize | flip | normalize -> row 1     decode region | ... -> row 3
 
-Of several views (multi-crop) each is finished before the next is begun; the image is decoded once.
+Of several views (multi-crop) each is finished before the next is begun; the image is decoded once. Images that come
+decoded are read where they lie, and never written to: they may be the dataset's own memory.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,7 +23,7 @@ from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import ImageBatch
 from dalikit.host.finish import Finisher
 from dalikit.host.operate import Values, apply_operations, crop_box
-from dalikit.host.pixels import Pixels, Scratch
+from dalikit.host.pixels import Pixels, Scratch, as_levels
 from dalikit.memory import OutputMemory
 from dalikit.threads import use_one_thread
 from dalikit.transforms.base import Sizes
@@ -34,15 +37,22 @@ Images = Tensor | list[list[Tensor]]
 """A group's views: (n, B, 3, H, W), or n lists of B tensors (3, H, W) where the sizes differ."""
 
 
-class _Context(NamedTuple):
+class _Context:
     """What belongs to one thread."""
 
-    decoder: CpuDecoder
-    scratch: Scratch
+    def __init__(self, *, adjust_orientation: bool, pillow_resize: bool) -> None:
+        use_one_thread()
+        self.scratch = Scratch(pillow_resize=pillow_resize)
+        self._adjust_orientation = adjust_orientation
+
+    @functools.cached_property
+    def decoder(self) -> CpuDecoder:
+        """Made for the first encoded image: where all come decoded, nvImageCodec is not loaded."""
+        return CpuDecoder(adjust_orientation=self._adjust_orientation)
 
 
 class HostExecutor:
-    """Carries out a recipe on CPU threads, an image at a time.
+    """Carries out a recipe on CPU threads, an image at a time. Takes encoded batches and decoded ones.
 
     Args:
         recipe: what is done.
@@ -73,14 +83,9 @@ class HostExecutor:
         self._memories = [OutputMemory(max_idle_outputs) for _ in recipe.groups]
         self._region = _leading_crop(recipe)
         self._under_way: deque[tuple[Job, list[Images]]] = deque()
-        adjust_orientation = recipe.decode.adjust_orientation
-
-        def make_context() -> _Context:
-            use_one_thread()
-            return _Context(
-                CpuDecoder(adjust_orientation=adjust_orientation), Scratch(pillow_resize=resize == "pillow")
-            )
-
+        make_context = functools.partial(
+            _Context, adjust_orientation=recipe.decode.adjust_orientation, pillow_resize=resize == "pillow"
+        )
         self._pool = WorkerPool(num_threads, "dalikit-host", make_context)
 
     def submit(self, batch: ImageBatch, parameters: Parameters) -> None:
@@ -154,18 +159,9 @@ class HostExecutor:
 
     def _work(self, context: _Context, batch: ImageBatch, values: Values, row: int, outputs: list[Tensor]) -> None:
         """One sample: all its views."""
-        header = batch.headers[row]
-        box = self._box_inside(values, header.height, header.width)
-        decoded = context.decoder.decode(header.stream, box)
-        if decoded is None:
-            raise DecodeError("the image cannot be decoded", batch.place(row, "decode"))
-        if box is None and decoded.shape != (header.height, header.width, 3):
-            raise InternalError(
-                f"decoded to {decoded.shape}, the header said {header.height}x{header.width} (height x width) "
-                f"[{batch.place(row, 'decode')}]"
-            )
-        scratch = context.scratch
-        image = Pixels(torch.from_numpy(decoded).permute(2, 0, 1))
+        scratch, box = context.scratch, self._box_inside(batch, row, values)
+        levels = batch.data[row] if batch.decoded else _decode(context.decoder, batch, row, box)
+        image = Pixels(as_levels(levels))
         apply_operations(self._recipe.shared, image, values, scratch)
         for view, finish, output in zip(self._views, self._finishers, outputs, strict=True):
             pixels = image.copy(scratch)
@@ -175,14 +171,29 @@ class HostExecutor:
                 scratch.reset()  # so that the next view works in the same memory, which is in cache
         scratch.reset()
 
-    def _box_inside(self, values: Values, height: int, width: int) -> Region | None:
+    def _box_inside(self, batch: ImageBatch, row: int, values: Values) -> Region | None:
         """The box that a leading crop takes, if only that need be decoded."""
-        if self._region is None:
+        if self._region is None or batch.decoded:  # of a decoded image the crop itself takes a view
             return None
+        _, height, width, _ = batch.headers[row]
         top, left, box_height, box_width = box = crop_box(self._region, values)
         inside = top >= 0 and left >= 0 and top + box_height <= height and left + box_width <= width
         whole = (box_height, box_width) == (height, width)
         return box if inside and not whole else None
+
+
+def _decode(decoder: CpuDecoder, batch: ImageBatch, row: int, box: Region | None) -> npt.NDArray[np.uint8]:
+    """The image in a row, or its box alone: uint8 (height, width, 3)."""
+    header = batch.headers[row]
+    decoded = decoder.decode(header.stream, box)
+    if decoded is None:
+        raise DecodeError("the image cannot be decoded", batch.place(row, "decode"))
+    if box is None and decoded.shape != (header.height, header.width, 3):
+        raise InternalError(
+            f"decoded to {decoded.shape}, the header said {header.height}x{header.width} (height x width) "
+            f"[{batch.place(row, 'decode')}]"
+        )
+    return decoded
 
 
 def _leading_crop(recipe: Recipe) -> Crop | None:

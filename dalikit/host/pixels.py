@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["CHUNK", "Chunk", "Frame", "Pixels", "Plane", "Scratch", "Work"]
+__all__ = ["CHUNK", "Chunk", "Frame", "Pixels", "Plane", "Scratch", "Work", "as_levels"]
 
 CHUNK = 1 << 16
 """Pixels to work on at once: some ten float32 planes of them fit in a core's L2 cache or nearly so. The sum of as many
@@ -207,6 +207,24 @@ class Pixels:
             self._frame = scratch.frame(self.height, self.width)
             np.copyto(self._frame.all.array, self._levels.numpy())
         return self._frame
+
+
+def as_levels(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 (3, H, W) over the memory of an image (H, W, 3), which stays alive with it. To be read only.
+
+    torch has no read-only tensors and warns of read-only arrays, such as those over `bytes`: it is shown one that is
+    not marked so.
+    """
+    return torch.from_numpy(image if image.flags.writeable else np.asarray(_Unmarked(image))).permute(2, 0, 1)
+
+
+class _Unmarked:
+    """An array's memory without the mark that it is read-only (numpy's array interface, version 3)."""
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+        self._array = array  # numpy keeps this object alive, and so the memory
 
 
 def _plane(tensor: Tensor) -> Plane:

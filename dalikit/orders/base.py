@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dalikit.fetch import Request
+from dalikit.state import OrderState
 
-__all__ = ["Order", "OrderState", "Progress"]
+__all__ = ["MOST_PLACES", "Order", "OrderState", "Progress"]
+
+MOST_PLACES = 2**61
+"""The size of a pass whose length nobody knows: far enough from the end of 63-bit positions to go on."""
 
 
 @dataclass(slots=True)
@@ -28,25 +32,16 @@ class Progress:
     """An iteration began here."""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderState:
-    """An order's part of a checkpoint (see dalikit.state.LoaderState)."""
-
-    passes: int
-    place: int
-    epoch: int
-    world_size: int
-    sampler: Mapping[str, Any]
-    """What makes the order."""
-    extra: Mapping[str, Any] | None = None
-    """What else is needed to go on; JSON-able. None for dalikit's own samplers."""
-
-
 class Order(ABC):
     """Made by the loader, one for its life. All methods are called on the user's thread."""
 
     drawn_by_user: bool = False
     """Whether `requests` must be advanced on the user's thread, as it may draw from the global generators."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int | None:
+        """Places in a pass, of all ranks together, beyond which no state may lie; None: one endless pass."""
 
     @abstractmethod
     def begin(self) -> Progress:
@@ -54,7 +49,13 @@ class Order(ABC):
 
     @abstractmethod
     def requests(self, progress: Progress) -> Iterator[Request]:
-        """The batches from a place on, `begin`'s. Advanced ahead of the user; `progress` must not be read later on."""
+        """The batches from a place on, `begin`'s. Advanced ahead of the user.
+
+        If they are advanced on another thread than the user's, `progress` is not read after the first.
+        """
+
+    def count(self, progress: Progress) -> None:  # noqa: B027 (most orders need not know)
+        """The user has one more batch, and `progress` was moved on to it."""
 
     @abstractmethod
     def end_pass(self, progress: Progress) -> None:
@@ -69,8 +70,16 @@ class Order(ABC):
         """Sets the pass of the next iteration."""
 
     @abstractmethod
+    def fresh_state(self) -> OrderState:
+        """The beginning of the first pass: what tells whether a state is of this order. Never fails."""
+
+    @abstractmethod
     def state(self, *, under_way: bool) -> OrderState:
-        """Where the user is: in the iteration under way, or the one that was cut short, else where the next begins."""
+        """Where the user is: in the iteration under way, or the one that was cut short, else where the next begins.
+
+        Raises:
+            StateError: that cannot be told.
+        """
 
     @abstractmethod
     def load(self, state: OrderState) -> None:

@@ -52,3 +52,7 @@ class Purpose(IntEnum):
     """Which of several MixUps and CutMixes is done."""
     COLLATION = 31
     """A user's collate_fn."""
+    ITEM = 32
+    """What a dataset itself draws while it makes an item."""
+    WORKER = 33
+    """A worker process's generators, when it starts."""

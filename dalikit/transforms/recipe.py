@@ -77,7 +77,8 @@ class Branch:
         """Its part of the matrix (B, P) with a row a view and sample: (num_views * B, columns), view-major."""
         width = self.family.num_columns
         block = matrix[:, self.start : self.start + self.num_views * width]
-        return np.ascontiguousarray(block.reshape(len(matrix), self.num_views, width).swapaxes(0, 1)).reshape(-1, width)
+        by_view = np.ascontiguousarray(block.reshape(len(matrix), self.num_views, width).swapaxes(0, 1))
+        return by_view.reshape(self.num_views * len(matrix), width)  # not -1: the width may be 0
 
 
 @dataclass(frozen=True)

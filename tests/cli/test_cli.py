@@ -62,6 +62,58 @@ def test_bench_measures_dinos_crops(tmp_path: Path) -> None:
     assert any(row.startswith("| dalikit (") for row in rows[2:])
 
 
+def tables(output: str) -> dict[str, list[tuple[str, str]]]:
+    """Of each table its title: loaders and ratios."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    title = ""
+    for line in output.splitlines():
+        if ": batch " in line:
+            title = line
+        elif line.startswith("| ") and not line.startswith("| loader"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            found.setdefault(title, []).append((cells[0], cells[3]))
+    return found
+
+
+def test_bench_measures_a_plain_dataset_of_bytes(tmp_path: Path) -> None:
+    """Beside torch's loader and the built-in dataset, which the ratios are to."""
+    photographs = make_photographs(tmp_path, 8)
+    arguments = ("--workload", "bytes", "--seconds", "0.05", "--rounds", "1", "--batch-size", "2", "--threads", "2")
+    result = run("bench", "--data", str(photographs), *arguments)
+    assert result.returncode == 0, result.stderr
+    (found,) = tables(result.stdout).values()
+    assert [name for name, _ in found] == [
+        "torch DataLoader, Pillow, 2 workers",
+        "dalikit, plain dataset, 2 workers",
+        "dalikit, plain dataset, 0 workers",
+        "dalikit, ImageFolder, 0 workers",
+    ]
+    assert found[3][1] == "1.00"
+
+
+def test_bench_measures_items_of_any_kind(tmp_path: Path) -> None:
+    """Decoded images, tensors and tiny ones, each beside torch's loader with as many worker processes."""
+    photographs = make_photographs(tmp_path, 8)
+    arguments = ("--workload", "items", "--seconds", "0.05", "--rounds", "1", "--batch-size", "2", "--threads", "2")
+    result = run("bench", "--data", str(photographs), *arguments)
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.startswith("items, ")]
+    assert [line.split(": batch")[0] for line in lines] == [
+        "items, decoded images",
+        "items, tensors (3, 64, 64), worker processes",
+        "items, tensors (3, 64, 64), no worker processes",
+        "items, 16 numbers each, worker processes",
+        "items, 16 numbers each, no worker processes",
+    ]
+    rows = [row for found in tables(result.stdout).values() for row in found]
+    assert len(rows) == 10
+    for theirs, ours in zip(rows[::2], rows[1::2], strict=True):
+        assert theirs[0].startswith("torch DataLoader, ")
+        assert theirs[1] == "1.00"
+        assert ours[0].startswith("dalikit, ")
+        assert ours[0].split(", ")[-1] == theirs[0].split(", ")[-1]
+
+
 def size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
     """What Pillow says of an image."""
     with Image.open(path) as image:

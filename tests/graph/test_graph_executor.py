@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from augmentation_contract import CASES, DINO, AugmentationContract, Bound
+from decoded_contract import DecodedContract, flat
+from encoded_images import photograph
+from executor_bench import decoded_batch, draw, read_batch, run
 from executor_contract import TOLERANCES, ExecutorContract
 from nvidia.dali.pipeline import Pipeline
+from PIL import Image
+from pillow_reference import open_rgb
 
 import dalikit.transforms as T
+from dalikit.collate import bundle_images
+from dalikit.errors import InternalError
 from dalikit.graph import GraphExecutor, build
 from dalikit.graph.chains import Chain, chains_of, first_chain
 from dalikit.transforms.compiler import compile_recipe
@@ -30,10 +39,21 @@ class TestGraphExecutorOnTheGpu(TestGraphExecutorOnTheCpu):
     device = "cuda"
 
 
-def all_chains(transform: Any) -> list[Chain]:
+class TestGraphDecodedOnTheCpu(DecodedContract):
+    def make(self, recipe: Any, *, decoded: bool = True, **options: Any) -> GraphExecutor:
+        device = torch.device(self.device, 0) if self.device == "cuda" else torch.device("cpu")
+        return GraphExecutor(recipe, batch_size=64, num_threads=2, device=device, decoded=decoded, **options)
+
+
+@pytest.mark.gpu
+class TestGraphDecodedOnTheGpu(TestGraphDecodedOnTheCpu):
+    device = "cuda"
+
+
+def all_chains(transform: Any, *, decoded: bool = False) -> list[Chain]:
     """What each pipeline of a recipe does."""
     recipe = compile_recipe(transform)
-    return [first_chain(recipe), *(chain for _, chain in chains_of(recipe))]
+    return [first_chain(recipe, decoded=decoded), *(chain for _, chain in chains_of(recipe))]
 
 
 class Recorder:
@@ -58,13 +78,15 @@ class Recorder:
         return call
 
 
-def operators(transform: Any, device_id: int | None, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Any]:
+def operators(
+    transform: Any, device_id: int | None, monkeypatch: pytest.MonkeyPatch, *, decoded: bool = False, **options: Any
+) -> list[Any]:
     """The operators of a recipe's graph, in order."""
     calls: list[tuple[str, dict[str, Any], str]] = []
     with monkeypatch.context() as patch:
         patch.setattr(build, "fn", Recorder(build.fn, calls))
         arguments = {"batch_size": 4, "num_threads": 2, "half": False, "channels_last": False} | options
-        for chain in all_chains(transform):
+        for chain in all_chains(transform, decoded=decoded):
             build.build_pipeline(chain, device_id=device_id, **arguments)
     return calls
 
@@ -107,10 +129,10 @@ def test_the_gpus_graph_serializes_without_a_gpu(transform: Any, half: bool) -> 
     assert [device for device in (b"\x05mixed", b"\x03gpu") if device in graphs[1]] == [b"\x05mixed", b"\x03gpu"]
 
 
-def serialized(transform: Any, *, on_gpu: bool, half: bool = False) -> bytes:
+def serialized(transform: Any, *, on_gpu: bool, half: bool = False, decoded: bool = False) -> bytes:
     """All pipelines of a recipe."""
     graphs = []
-    for chain in all_chains(transform):
+    for chain in all_chains(transform, decoded=decoded):
         pipeline = Pipeline(batch_size=4, num_threads=2, device_id=None)
         with pipeline:
             pipeline.set_outputs(build.define_graph(chain, on_gpu=on_gpu, half=half, channels_last=half))
@@ -121,9 +143,13 @@ def serialized(transform: Any, *, on_gpu: bool, half: bool = False) -> bytes:
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, cases in CASES.items() for name in cases])
 def test_the_gpus_graph_of_every_transform_serializes_without_a_gpu(kind: str, name: str) -> None:
     """DALI checks every operator's arguments, and that CPU and GPU data meet only where they may."""
-    graph = serialized(T.Compose([T.RandomResizedCrop(64), CASES[kind][name], *TAIL]), on_gpu=True)
+    transform = T.Compose([T.RandomResizedCrop(64), CASES[kind][name], *TAIL])
+    graph = serialized(transform, on_gpu=True)
     assert b"\x05mixed" in graph
     assert b"\x03gpu" in graph
+    decoded = serialized(transform, on_gpu=True, decoded=True)
+    assert b"\x05mixed" not in decoded
+    assert b"\x03gpu" in decoded
 
 
 TAIL = [T.ToTensor(), T.Normalize((0.5,) * 3, (0.2,) * 3), T.RandomErasing()]
@@ -143,6 +169,97 @@ TAIL = [T.ToTensor(), T.Normalize((0.5,) * 3, (0.2,) * 3), T.RandomErasing()]
 def test_the_gpus_graph_of_every_recipe_serializes_without_a_gpu(transform: T.Transform, half: bool) -> None:
     assert b"\x05mixed" not in serialized(transform, on_gpu=False, half=half)
     assert b"\x05mixed" in serialized(transform, on_gpu=True, half=half)
+    decoded = [serialized(transform, on_gpu=on_gpu, half=half, decoded=True) for on_gpu in (False, True)]
+    assert [b"\x03gpu" in graph for graph in decoded] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("transform", "on_the_cpu"),
+    [
+        (TRANSFORMS[0], ["external_source", "external_source", "slice"]),
+        (TRANSFORMS[1], ["external_source", "external_source"]),
+        (TRANSFORMS[2], ["external_source", "external_source", "slice"]),
+        (T.RandomCrop(60, padding=4), ["external_source", "external_source"]),
+        (None, ["external_source"]),
+    ],
+    ids=["train", "evaluate", "flips", "padding", "none"],
+)
+def test_decoded_images_are_brought_to_the_gpu_once_they_are_cropped(
+    transform: Any, on_the_cpu: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All else is done there; on the CPU the graph has the same operators."""
+    calls = [call for call in operators(transform, 0, monkeypatch, decoded=True) if call[0] != "cast"]
+    assert [name for name, _, device in calls if device == "cpu"] == on_the_cpu
+    assert [device for _, _, device in calls] == ["cpu"] * len(on_the_cpu) + ["gpu"] * (len(calls) - len(on_the_cpu))
+    names = [name for name, _, _ in operators(transform, None, monkeypatch, decoded=True) if name != "cast"]
+    assert names == [name for name, _, _ in calls]
+    assert not [name for name in names if name.startswith("decoders.")]
+
+
+def test_decoded_images_go_to_the_gpu_once_for_all_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = operators(DINO, 0, monkeypatch, decoded=True)
+    sources = [arguments for name, arguments, _ in calls if name == "external_source" and arguments["name"] == "data"]
+    assert [source["device"] for source in sources] == ["cpu", "gpu", "gpu", "gpu"]
+    assert all(source["no_copy"] for source in sources)
+
+
+def test_an_executor_takes_the_kind_of_batch_that_it_was_made_for(photographs: list[Path]) -> None:
+    decoded = decoded_batch([np.zeros((4, 5, 3), np.uint8)])
+    for batch, other in ((read_batch(photographs[:1]), True), (decoded, False)):
+        executor = make_on_cpu(compile_recipe(None), decoded=other)
+        with pytest.raises(
+            InternalError, match=rf"^a batch with decoded={not other} for an executor with decoded={other}"
+        ):
+            executor.submit(batch, draw(compile_recipe(None), batch))
+        executor.close()
+
+
+@pytest.mark.parametrize("transform", [T.RandomCrop(30), DINO], ids=["one view", "several"])
+def test_a_batch_that_fails_though_its_images_are_good_names_its_indices(
+    transform: T.Transform, photographs: list[Path], tmp_path: Path
+) -> None:
+    """One image is smaller than was said: crops lie outside."""
+    images = [np.array(photograph(photographs[0])), np.zeros((20, 20, 3), np.uint8)]
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    for batch, known in (
+        (decoded_batch(images), "decoded images"),
+        (read_batch(paths), "images that can each be decoded alone"),
+    ):
+        size = batch.headers[0]._replace(stream=batch.headers[1].stream)
+        batch.headers[1] = size
+        batch.indices = np.array([1, 0])
+        with pytest.raises(
+            InternalError, match=rf"(?s)^DALI failed on a batch of {known}, indices \[1, 0\]: .*(out of|not valid)"
+        ):
+            run(make_on_cpu, transform, batch, decoded=batch.decoded)
+
+
+@pytest.mark.parametrize("transform", [T.RandomResizedCrop(32), DINO], ids=["one view", "several"])
+@pytest.mark.parametrize("decoded", [False, True])
+def test_a_batch_larger_than_was_said_is_carried_out(
+    transform: T.Transform, decoded: bool, photographs: list[Path]
+) -> None:
+    """With smaller ones under way before it, and after it."""
+    recipe = compile_recipe(transform)
+    executor = make_on_cpu(recipe, batch_size=2, decoded=decoded)
+    counts = [2, 1, 5, 2, 12, 3]
+    expected = []
+    for count in counts:
+        paths = photographs[:count]
+        batch = decoded_batch([np.array(open_rgb(path)) for path in paths]) if decoded else read_batch(paths)
+        executor.submit(batch, draw(recipe, batch))
+        expected.append(run(make_on_cpu, transform, batch, decoded=decoded)[0])
+    for wanted in expected:
+        found = bundle_images(recipe, executor.result())
+        assert all(torch.equal(one, other) for one, other in zip(flat(found), flat(wanted), strict=True))
+    executor.drain()
+    executor.close()
+
+
+def make_on_cpu(recipe: Any, *, batch_size: int = 16, **options: Any) -> GraphExecutor:
+    return GraphExecutor(recipe, batch_size=batch_size, num_threads=2, device=torch.device("cpu"), **options)
 
 
 def test_the_imagenet_recipes_graph(monkeypatch: pytest.MonkeyPatch) -> None:

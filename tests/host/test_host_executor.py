@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from augmentation_contract import AugmentationContract, Bound
-from executor_bench import draw, read_batch, run
+from decoded_contract import DecodedContract
+from executor_bench import decoded_batch, draw, read_batch, run
 from executor_contract import TOLERANCES, ExecutorContract, Tolerance
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +28,8 @@ from dalikit.host.kernels import resize
 from dalikit.threads import use_one_thread
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.workers import Job, WorkerPool
+
+TESTS = str(Path(__file__).parent.parent)
 
 
 class TestHostExecutor(ExecutorContract):
@@ -151,6 +157,44 @@ class TestHostAugmentations(AugmentationContract):
 
     def make(self, recipe: Any, *, num_threads: int = 2, **options: Any) -> HostExecutor:
         return HostExecutor(recipe, num_threads=num_threads, **options)
+
+
+class TestHostDecoded(DecodedContract):
+    def make(self, recipe: Any, *, decoded: bool = True, **options: Any) -> HostExecutor:
+        del decoded  # the same executor takes both
+        return make(recipe, **options)
+
+
+class TestHostDecodedResizingByPillow(TestHostDecoded):
+    def make(self, recipe: Any, *, decoded: bool = True, **options: Any) -> HostExecutor:
+        return super().make(recipe, decoded=decoded, resize="pillow", **options)
+
+
+def test_one_executor_takes_encoded_and_decoded_batches(photographs: list[Path]) -> None:
+    recipe = compile_recipe(T.Compose([T.RandomResizedCrop(32), T.ToTensor()]))
+    encoded = read_batch(photographs[:4])
+    decoded = decoded_batch([np.array(open_rgb(path)) for path in photographs[:4]])
+    executor = make(recipe)
+    for batch in (encoded, decoded, encoded):
+        executor.submit(batch, draw(recipe, batch))
+    results = [executor.result()[0] for _ in range(3)]
+    executor.close()
+    assert torch.equal(results[0], results[2])
+    assert torch.equal(results[0], results[1])
+
+
+def test_decoded_images_need_no_decoder() -> None:
+    """nvImageCodec takes its time to load."""
+    script = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from executor_bench import decoded_batch, run\n"
+        "from dalikit.host import HostExecutor\n"
+        "images, _ = run(HostExecutor, None, decoded_batch([np.zeros((4, 5, 3), np.uint8)]), num_threads=1)\n"
+        "assert images.shape == (1, 3, 4, 5)\n"
+        "assert not [name for name in sys.modules if name.startswith('nvidia')]"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60, env={**os.environ, "PYTHONPATH": TESTS})
 
 
 @given(st.integers(1, 3000), st.integers(1, 700))

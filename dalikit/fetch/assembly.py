@@ -1,0 +1,165 @@
+"""From a list of items to a batch: images and what is left beside them, or whatever else it is, collated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import default_collate, default_convert
+
+from dalikit.callables import seeded_generators
+from dalikit.errors import ArgumentError, DecodeError
+from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
+from dalikit.fetch.rows import Rows
+from dalikit.fetch.task import ReadTask
+from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, holds_bytes
+from dalikit.transforms.purposes import Purpose
+
+__all__ = ["assemble", "assemble_images"]
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def assemble(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> ImageBatch | OtherBatch:
+    """A batch of items, whose kind is found from the first one: the same whatever batches came before.
+
+    Should there be bytes in the first item that do not begin as an image does, the next item is asked: they may be an
+    image that is broken.
+
+    Args:
+        task: says what counts as an image, and how the rest is collated.
+        request: the batch that was asked for.
+        rows: the items' indices and positions.
+        items: at least one; the one, if the request is not `batched`.
+
+    Raises:
+        ArgumentError: the items hold no image, but the loader has a transform for images; or more than one; or items
+            are of differing kinds.
+        DecodeError: a decoded image has no pixels, or Pillow cannot decode one for `task.function`.
+    """
+    for row, item in enumerate(items):
+        try:
+            found = find_image(item, encoded=task.encoded, transformed=task.transformed)
+        except ArgumentError as error:
+            rows.tell(error, row, "read")
+            raise
+        if found is not None:
+            return _assemble_found(task, request, rows, items, item, *found)
+        if not holds_bytes(item):
+            break
+    if task.transformed or task.encoded:
+        raise _no_image(task, rows, items[0])
+    return _assemble_others(task, request, rows, items)
+
+
+def _assemble_found(
+    task: ReadTask, request: Request, rows: Rows, items: list[Any], model: Any, layout: Layout, decoded: bool
+) -> ImageBatch:
+    data, rests, row = [], [], 0
+    try:
+        for row, item in enumerate(items):
+            image, rest = layout.take(item)
+            data.append(_image_for(task, image, decoded, int(rows.positions[row])))
+            rests.append(rest)
+    except ArgumentError as error:
+        kind = "a decoded image" if decoded else "bytes"
+        mixed = ArgumentError(
+            f"{error}; the items of a dataset must be of one kind, and another item of this batch has {kind} at "
+            f"{layout}: {describe_item(model)}"
+        )
+        rows.tell(mixed, row, "read")
+        raise mixed from None
+    except Exception as error:
+        stage = "read" if task.function is None else "transform"
+        rows.tell(error, row, "decode" if isinstance(error, DecodeError) else stage)
+        raise
+    return assemble_images(task, request, rows, data, rests, layout=layout, decoded=decoded)
+
+
+def _image_for(task: ReadTask, image: Any, decoded: bool, position: int) -> Bytes:
+    """uint8 (n,) or (H, W, 3)."""
+    function = task.function
+    if decoded:
+        pixels = as_pixels(image)
+        return pixels if function is None else function.of_pixels(pixels, position)
+    data = as_encoded(image)
+    return data if function is None else function(data, position)
+
+
+def assemble_images(
+    task: ReadTask,
+    request: Request,
+    rows: Rows,
+    data: list[Bytes],
+    rests: list[Any],
+    *,
+    layout: Layout = PAIR,
+    decoded: bool = False,
+) -> ImageBatch:
+    """A batch of images that have been through `task.function`, if there is one.
+
+    Without a collate_fn the rests are collated here, unless the batch is one item that is not `batched`.
+
+    Args:
+        task: the reader's.
+        request: the batch that was asked for.
+        rows: indices and positions.
+        data: B images.
+        rests: B, each what is left of an item.
+        layout: where the image was in each item.
+        decoded: whether the images came decoded.
+    """
+    targets: Any = rests
+    collated = task.collate_fn is None and request.batched
+    if collated:
+        targets = _collate(rows, default_collate, rests) if layout.path else None
+    return ImageBatch(
+        dataset=rows.dataset,
+        indices=rows.indices,
+        positions=rows.positions,
+        data=data,
+        headers=[],
+        targets=targets,
+        layout=layout,
+        decoded=decoded or task.function is not None,
+        collated=collated,
+        batched=request.batched,
+        taken=request.taken,
+        state=request.state,
+    )
+
+
+def _assemble_others(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> OtherBatch:
+    default, value = (default_collate, items) if request.batched else (default_convert, items[0])
+    first_position = int(rows.positions[0])
+    if task.collate_fn is None:
+        value = _collate(rows, default, value)
+    else:
+        # What a user's function draws by chance follows from the batch's position too.
+        with seeded_generators(task.seed, first_position, Purpose.COLLATION):
+            value = _collate(rows, task.collate_fn, value)
+    return OtherBatch(value, first_position, request.taken, request.state, request.indices)
+
+
+def _collate(rows: Rows, function: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return function(value)
+    except Exception as error:  # torch's or the user's own words
+        rows.tell_all(error, "collate")
+        raise
+
+
+def _no_image(task: ReadTask, rows: Rows, item: Any) -> ArgumentError:
+    reason = "the loader has a transform, which takes images" if task.transformed else "encoded=True"
+    advice = "" if task.encoded else "; bytes of another form are decoded with encoded=True"
+    if task.encoded is False:
+        advice = "; bytes are no image, as encoded=False says"
+    message = ArgumentError(
+        f"{reason}, but an item of {type(rows.dataset).__name__} holds none: it is {describe_item(item)}. It must hold "
+        "one: the bytes of an image file (JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000), a PIL image, a uint8 array "
+        f"(H, W, 3), (H, W, 1) or (H, W), or a uint8 tensor (3, H, W) or (1, H, W){advice}"
+    )
+    rows.tell(message, 0, "read")
+    return message

@@ -1,0 +1,247 @@
+"""Reads one whole batch on the calling thread: the user's own, as torch's DataLoader does, or a worker process's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import IterableDataset, Subset
+
+from dalikit.callables import ItemSeeder
+from dalikit.datasets.wrapped import lies_in_files
+from dalikit.errors import ArgumentError, DecodeError
+from dalikit.fetch.assembly import assemble, assemble_images
+from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
+from dalikit.fetch.iterables import IterableReading
+from dalikit.fetch.rows import Rows, plain_index
+from dalikit.fetch.task import ReadTask
+from dalikit.items import as_encoded, is_bytes
+from dalikit.storage import Arena, read_local
+from dalikit.transforms.purposes import Purpose
+
+__all__ = ["ReadTask", "Reader", "declares_images", "is_iterable", "make_reader"]
+
+Bytes = npt.NDArray[np.uint8]
+Reading = Callable[[Request], ImageBatch | OtherBatch | None]
+
+
+class Reader:
+    """Reads batches, one after the other, in one thread at a time. Made by `make_reader`."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def read(self, request: Request) -> ImageBatch | OtherBatch | None:
+        """The batch that was asked for; without headers (see `add_headers`). None: an iterable dataset is at its end.
+
+        Raises:
+            SampleError: a sample cannot be read. It carries its place.
+            ArgumentError: the items are not what the loader needs, or the request holds no index.
+            Exception: the dataset's or the user's own. A note says which sample it was.
+        """
+        try:
+            return self._reading(request)
+        except StopIteration as error:  # would end the user's loop without a word (PEP 479)
+            loud = RuntimeError(
+                "StopIteration was raised by the dataset, its target_transform, the function of OnCPU or the collation"
+            )
+            for note in getattr(error, "__notes__", ()):
+                loud.add_note(note)
+            raise loud from error
+
+
+def make_reader(task: ReadTask, worker_id: int = 0, num_workers: int = 0) -> Reader:
+    """A reader for a dataset of any kind.
+
+    What a dataset's `__getitem__` draws from the global generators follows from (seed, position), and the caller's
+    states come back after each batch, unless this is a worker process. Datasets that declare encoded images draw
+    nothing, and iterable ones draw from what the generators were seeded with before.
+
+    Args:
+        task: what is read, and how.
+        worker_id: of the worker process.
+        num_workers: how many there are; 0: this is the user's own process.
+    """
+    if is_iterable(task.dataset):
+        return Reader(IterableReading(task, worker_id, num_workers).read)
+    if declares_images(task.dataset):
+        return Reader(DeclaredReading(task).read)
+    return Reader(ItemReading(task, put_back=num_workers == 0).read)
+
+
+def is_iterable(dataset: Any) -> bool:
+    """Whether the dataset itself says what comes next: torch's IterableDataset, or what has no `__getitem__`."""
+    if isinstance(dataset, IterableDataset):
+        return True
+    return hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__") and not declares_images(dataset)
+
+
+def declares_images(dataset: Any) -> bool:
+    """Whether the dataset declares encoded images (see dalikit.datasets.base.ImageDataset)."""
+    return all(hasattr(dataset, name) for name in ("get_image_data", "get_target", "__len__"))
+
+
+def _rows_of(task: ReadTask, request: Request) -> Rows:
+    """The rows of a map-style dataset.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    indices = request.indices
+    if len(indices) == 0:
+        raise ArgumentError(
+            f"batch_sampler yielded a batch without indices, so there is nothing to read from "
+            f"{type(task.dataset).__name__}; leave such batches out"
+        )
+    return Rows(task.dataset, indices, request.positions)
+
+
+class ItemReading:
+    """Of map-style datasets: `__getitems__` if there is one, else `__getitem__`, index by index."""
+
+    def __init__(self, task: ReadTask, *, put_back: bool) -> None:
+        self._task = task
+        self._seeder = ItemSeeder(task.seed, Purpose.ITEM, put_back=put_back)
+        self._whole = _reads_whole(task.dataset)
+
+    def read(self, request: Request) -> ImageBatch | OtherBatch:
+        """The batch."""
+        rows = _rows_of(self._task, request)
+        positions = rows.positions.tolist()
+        if self._whole and request.batched:
+            [items] = self._seeder.read(lambda _: self._items(rows), positions[:1])
+        else:
+            items = self._seeder.read(lambda row: self._item(rows, row), positions)
+        return assemble(self._task, request, rows, items)
+
+    @staticmethod
+    def _item(rows: Rows, row: int) -> Any:
+        try:
+            return rows.dataset[plain_index(rows.indices[row])]
+        except Exception as error:  # the dataset's own: its type stays
+            rows.tell(error, row, "read")
+            raise
+
+    @staticmethod
+    def _items(rows: Rows) -> list[Any]:
+        try:
+            items = rows.dataset.__getitems__([plain_index(index) for index in rows.indices])
+        except Exception as error:
+            rows.tell_all(error, "read")
+            raise
+        return _checked(rows, items, "__getitems__")
+
+
+def _reads_whole(dataset: Any) -> bool:
+    """Whether the dataset reads the items of a batch at once.
+
+    torch's Subset has a `__getitems__` in any case. If the dataset inside has none, it calls `__getitem__` for each
+    index: so can we, and what each item draws then depends on its own position, whatever the batch.
+    """
+    if not getattr(dataset, "__getitems__", None):
+        return False
+    methods = ("__getitem__", "__getitems__")
+    if isinstance(dataset, Subset) and all(getattr(type(dataset), name) is getattr(Subset, name) for name in methods):
+        return _reads_whole(dataset.dataset)
+    return True
+
+
+def _checked(rows: Rows, items: Any, method: str) -> list[Any]:
+    """What a method gave for all rows, as a list.
+
+    Raises:
+        ArgumentError: it is no list, or of another length.
+    """
+    listed = None if isinstance(items, Mapping | str | bytes) else list(items)
+    if listed is None or len(listed) != len(rows.indices):
+        came = f"a {type(items).__name__}" if listed is None else f"{len(listed)}"
+        error = ArgumentError(
+            f"{method} of {type(rows.dataset).__name__} was asked for {len(rows.indices)} items and gave {came}: it "
+            "must return a list of one item for each index, in the same order"
+        )
+        rows.tell_all(error, "read")
+        raise error
+    return listed
+
+
+class DeclaredReading:
+    """Of datasets that declare encoded images: `get_batch` if there is one, else straight from the files or by
+    `get_image_data`.
+    """
+
+    def __init__(self, task: ReadTask) -> None:
+        self._task = task
+        self._whole = _comes_first(task.dataset, "get_batch")
+        self._in_files = lies_in_files(task.dataset)
+
+    def read(self, request: Request) -> ImageBatch:
+        """The batch."""
+        task, rows = self._task, _rows_of(self._task, request)
+        data, targets = self._batch(rows) if self._whole else self._each(rows)
+        if task.function is not None:
+            data = [self._apply(rows, row, encoded) for row, encoded in enumerate(data)]
+        transform = getattr(task.dataset, "target_transform", None)
+        if transform is not None:
+            targets = [_transform_target(transform, rows, row, target) for row, target in enumerate(targets)]
+        return assemble_images(task, request, rows, data, targets)
+
+    def _batch(self, rows: Rows) -> tuple[list[Bytes], list[Any]]:
+        """By `get_batch(indices)`, which gives (bytes, target) for each."""
+        try:
+            pairs = self._task.dataset.get_batch([plain_index(index) for index in rows.indices])
+        except Exception as error:
+            rows.tell_all(error, "read")
+            raise
+        pairs = _checked(rows, pairs, "get_batch")
+        return [_as_bytes(pair[0]) for pair in pairs], [pair[1] for pair in pairs]
+
+    def _each(self, rows: Rows) -> tuple[list[Bytes], list[Any]]:
+        dataset = self._task.dataset
+        arena = Arena() if self._in_files else None  # one for all: its memory is taken in large pieces
+        data, targets = [], []
+        for row, each in enumerate(rows.indices):
+            index = plain_index(each)
+            try:
+                if arena is not None:
+                    data.append(read_local(dataset.get_location(index), arena))
+                else:
+                    data.append(_as_bytes(dataset.get_image_data(index)))
+                targets.append(dataset.get_target(index))
+            except Exception as error:
+                rows.tell(error, row, "read")
+                raise
+        return data, targets
+
+    def _apply(self, rows: Rows, row: int, data: Bytes) -> Bytes:
+        """The user's function of the image."""
+        assert self._task.function is not None
+        try:
+            return self._task.function(data, int(rows.positions[row]))
+        except Exception as error:
+            rows.tell(error, row, "decode" if isinstance(error, DecodeError) else "transform")
+            raise
+
+
+def _transform_target(transform: Callable[[Any], Any], rows: Rows, row: int, target: Any) -> Any:
+    try:
+        return transform(target)
+    except Exception as error:
+        rows.tell(error, row, "target_transform")
+        raise
+
+
+def _as_bytes(data: Any) -> Bytes:
+    """uint8 (n,), not copied: of all that shows its memory, as mapped files do."""
+    return as_encoded(data) if is_bytes(data) else np.frombuffer(data, dtype=np.uint8)
+
+
+def _comes_first(dataset: Any, method: str) -> bool:
+    """Whether the dataset has a method, and no subclass has a `get_image_data` of its own that it does not know."""
+    for cls in type(dataset).__mro__:
+        if method in vars(cls):
+            return True
+        if "get_image_data" in vars(cls):
+            return False
+    return False

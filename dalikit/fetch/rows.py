@@ -1,0 +1,58 @@
+"""Which samples a batch's rows are, in the words of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.errors import SampleError
+from dalikit.fetch.batch import place_of, show_indices
+
+__all__ = ["Rows", "plain_index"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a batch while it is read."""
+
+    dataset: Any
+    indices: Sequence[Any] | npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    worker: int | None = None
+    """Of an iterable dataset in worker processes: whose; its indices count what this worker has read."""
+
+    def tell(self, error: Exception, row: int, stage: str) -> None:
+        """Adds to an error which sample was being worked on, and at what; its type and its own words stay."""
+        index, position = self.indices[row], int(self.positions[row])
+        if isinstance(error, SampleError):
+            error.locate(place_of(self.dataset, index, position, stage))
+        else:
+            size = f" of {len(self.dataset)} samples" if isinstance(error, IndexError) and _sized(self.dataset) else ""
+            shown = plain_index(index)
+            error.add_note(f"in {self._name()}{size}: index={shown!r}, position={position}{self._by()}, stage={stage}")
+
+    def tell_all(self, error: Exception, stage: str) -> None:
+        """The same for what concerns the whole batch."""
+        error.add_note(f"in {self._name()}: indices={show_indices(self.indices)}{self._by()}, stage={stage}")
+
+    def _name(self) -> str:
+        return type(self.dataset).__name__
+
+    def _by(self) -> str:
+        return "" if self.worker is None else f", worker={self.worker}"
+
+
+def plain_index(index: Any) -> Any:
+    """numpy's whole numbers as Python's, which a dataset can rely on; anything else as it is."""
+    return int(index) if isinstance(index, np.integer) else index
+
+
+def _sized(dataset: Any) -> bool:
+    try:
+        return len(dataset) >= 0
+    except TypeError:
+        return False

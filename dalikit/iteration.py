@@ -1,0 +1,100 @@
+"""One iteration over a loader: what `iter(loader)` gives."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+
+from dalikit.errors import LoaderClosedError, LoaderTimeoutError
+from dalikit.orders import Progress, UserDrawn
+from dalikit.stream import StreamEnd
+
+if TYPE_CHECKING:
+    from dalikit.dataloader import DataLoader
+
+__all__ = ["BatchIterator"]
+
+
+class BatchIterator(Iterator[Any]):
+    """The batches of a pass. When it is dropped, what works for it ends.
+
+    Args:
+        loader: whose pass it is.
+        progress: where the pass begins; moved on with every batch.
+    """
+
+    def __init__(self, loader: DataLoader, progress: Progress) -> None:
+        self._loader = loader
+        self._progress = progress
+        requests: Iterator[Any] = loader._order.requests(progress)
+        self._drawn: UserDrawn | None = None
+        if loader._order.drawn_by_user and loader._fetched_elsewhere:
+            requests = self._drawn = UserDrawn(requests, ahead=loader._plan.ahead)
+            self._drawn.top_up()
+        self._supply, self._pipe = loader._open(requests, progress)
+        self.ended = False
+        """Whether there is nothing more to come."""
+        self._finalizer = weakref.finalize(self, _stop, self._pipe, self._drawn)
+        self._finalizer.atexit = False  # the supply ends all pipes then
+        if loader.pin_memory and not torch.accelerator.is_available():
+            warnings.warn(
+                "'pin_memory' argument is set as true but no accelerator is found, "
+                "then device pinned memory won't be used.",
+                stacklevel=3,
+            )
+
+    def __len__(self) -> int:
+        """Batches in a pass."""
+        return len(self._loader)
+
+    def __next__(self) -> Any:
+        if self.ended:
+            raise StopIteration
+        if self._drawn is not None:
+            self._drawn.top_up()
+        try:
+            item = self._pipe.take(self._loader._timeout)
+        except LoaderTimeoutError:
+            raise
+        except Exception as error:  # of what was read here, or of torch's watch over its worker processes
+            self._fail(error)
+        if isinstance(item, StreamEnd):
+            self._end(item)
+        batch = self._loader._delivery(item, self._loader.seed)
+        # Not counted up: a batch before it may have failed on the way to the user.
+        self._progress.taken, self._progress.state = item.taken, item.state
+        if self._drawn is not None:
+            self._drawn.took()
+        self._loader._order.count(self._progress)
+        return batch
+
+    def _fail(self, error: Exception) -> NoReturn:
+        self._finish()
+        raise error
+
+    def _end(self, end: StreamEnd) -> NoReturn:
+        self._finish()
+        if end.error is not None:
+            raise end.error
+        if end.stopped:
+            raise LoaderClosedError("the loader was closed during this iteration; iterate over it anew")
+        self._loader._order.end_pass(self._progress)
+        raise StopIteration
+
+    def _finish(self) -> None:
+        """Ends what works for this iteration alone."""
+        self.ended = True
+        self._finalizer.detach()
+        if self._drawn is not None:
+            self._drawn.stop()
+        self._supply.finish(self._pipe)
+
+
+def _stop(pipe: Any, drawn: UserDrawn | None) -> None:
+    if drawn is not None:
+        drawn.stop()
+    pipe.stop()

@@ -1,0 +1,180 @@
+"""The order of dalikit's own samplers: any stretch of it can be asked for, so a place is a number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import torch
+
+from dalikit.fetch import Request
+from dalikit.orders.base import Order, OrderState, Progress
+from dalikit.orders.base_seed import BaseSeed
+from samplers import FiniteSampler, Sampler, position
+
+__all__ = ["SamplerOrder"]
+
+
+class SamplerOrder(Order):
+    """Batches of a sampler of the package `samplers`.
+
+    `Progress.taken` counts samples of this rank: batches times batch size, so that all ranks agree at an uneven end
+    too. A state fits any batch size, and any rank's state is good for all.
+
+    Args:
+        sampler: says which sample comes next.
+        own: the loader made the sampler itself: each iteration is a new pass, after one that was cut short too, and
+            the sampler's epoch follows the pass. Else the epoch is the user's to set.
+        batch_size: samples a batch; None: single samples, which are not collated.
+        drop_last: leave out the last batch of a pass if it is short.
+        generator: one from which torch would draw a number whenever an iteration begins; so it is drawn here. None:
+            nothing is drawn.
+        persistent: see BaseSeed.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        own: bool,
+        batch_size: int | None,
+        drop_last: bool,
+        generator: torch.Generator | None = None,
+        persistent: bool = False,
+    ) -> None:
+        self.sampler = sampler
+        self._own = own
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+        self._seed = BaseSeed(generator, persistent=persistent) if generator is not None else None
+        self._advanced = (sampler.epoch, sampler.taken)  # the pass in which `advance` has taken some
+        self._sampler_epoch = sampler.epoch
+        self._progress = Progress(sampler.epoch, sampler.epoch, sampler.taken)
+        self._resumed = False
+        self._entered: int | None = None  # the pass that set_epoch asked for, until the next iteration begins
+
+    @property
+    def size(self) -> int | None:
+        """The sampler's."""
+        return self.sampler.size
+
+    def replace_sampler(self, sampler: Sampler) -> None:
+        """Takes another sampler for the next iteration: of another seed, which a state brings along."""
+        self.sampler = sampler
+
+    def begin(self) -> Progress:
+        """From where a loaded state left off, else from the beginning of a pass, or from where `advance` led in it."""
+        if self._seed is not None and self._seed.due:
+            self._seed.draw()
+        self._progress = self._beginning()
+        self._progress.begun = True
+        self._resumed, self._entered = False, None
+        return self._progress
+
+    def requests(self, progress: Progress) -> Iterator[Request]:
+        """A pure function of the place: may be advanced on any thread."""
+        return _requests(
+            self.sampler,
+            epoch=progress.epoch,
+            passes=progress.passes,
+            taken=progress.taken,
+            batch_size=self._batch_size,
+            drop_last=self._drop_last,
+        )
+
+    def end_pass(self, progress: Progress) -> None:
+        """The next pass follows, unless another was entered meanwhile."""
+        if self._progress is progress:
+            passes = progress.passes + 1
+            self._progress = Progress(passes, passes if self._own else self.sampler.epoch, 0)
+
+    def __len__(self) -> int:
+        """Batches in the present pass of this rank.
+
+        Raises:
+            TypeError: the sampler is endless.
+        """
+        samples = self.sampler.num_samples
+        if samples is None:
+            raise TypeError(f"object of type 'DataLoader' has no len(): {self.sampler!r} is endless")
+        samples -= self._advance_of(self._place(under_way=False).passes)
+        if self._batch_size is None:
+            return samples
+        return samples // self._batch_size if self._drop_last else math.ceil(samples / self._batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the pass of the next iteration. An endless sampler has one pass: nothing happens."""
+        if isinstance(self.sampler, FiniteSampler):
+            if not self._own:
+                self.sampler.set_epoch(epoch)
+                self._sampler_epoch = epoch
+            self._entered = epoch
+
+    def fresh_state(self) -> OrderState:
+        """The beginning of the first pass."""
+        return self._state(Progress(0, 0, 0))
+
+    def state(self, *, under_way: bool) -> OrderState:
+        """Where the user is; costs nothing."""
+        return self._state(self._place(under_way=under_way))
+
+    def load(self, state: OrderState) -> None:
+        """Goes to where a state says; the sampler's epoch is set to its."""
+        if isinstance(self.sampler, FiniteSampler) and not self._own:
+            self.sampler.set_epoch(state.epoch)
+        self._sampler_epoch = self.sampler.epoch
+        self._progress = Progress(state.passes, state.epoch, -(-state.place // state.world_size))
+        self._resumed, self._entered = True, None
+
+    def _state(self, progress: Progress) -> OrderState:
+        identity = self.sampler.identity()
+        world_size = int(identity.pop("world_size"))
+        identity.pop("rank")
+        size = self.sampler.size
+        place = progress.taken * world_size
+        return OrderState(
+            passes=progress.passes,
+            place=place if size is None else min(place, size),
+            epoch=progress.epoch,
+            world_size=world_size,
+            sampler=identity,
+        )
+
+    def _beginning(self) -> Progress:
+        """Where the next iteration begins."""
+        if self.sampler.epoch != self._sampler_epoch:  # set on the sampler itself, as scripts for torch do
+            self._entered = self._sampler_epoch = self.sampler.epoch
+        current = self._progress
+        passes = current.passes if self._entered is None else self._entered
+        if self._resumed and passes == current.passes:
+            return Progress(current.passes, current.epoch, current.taken)
+        if self._entered is None and self._own and current.begun:
+            passes += 1  # torch's loader draws a new order for every iteration, after one that was cut short too
+        epoch = passes if self._own else self.sampler.epoch
+        return Progress(passes, epoch, self._advance_of(passes))
+
+    def _advance_of(self, passes: int) -> int:
+        """Samples of this rank that `advance` has taken of a pass."""
+        return self._advanced[1] if passes == self._advanced[0] else 0
+
+    def _place(self, *, under_way: bool) -> Progress:
+        """Where the loader is: in the iteration under way or the one that was cut short, else where the next begins."""
+        moved = self._entered is not None or self.sampler.epoch != self._sampler_epoch
+        return self._beginning() if moved and not under_way else self._progress
+
+
+def _requests(
+    sampler: Sampler, *, epoch: int, passes: int, taken: int, batch_size: int | None, drop_last: bool
+) -> Iterator[Request]:
+    """The batches of one pass, from the sample `taken` of this rank on."""
+    length = sampler.num_samples
+    size = 1 if batch_size is None else batch_size
+    for start in itertools.count(taken, size):
+        stop = start + size
+        if length is not None:
+            stop = min(stop, length)
+            if stop <= start or (drop_last and stop - start < size):
+                return
+        indices, places = sampler.stretch(epoch, start, stop)
+        yield Request(indices, position(passes, places), start + size, passes, batched=batch_size is not None)

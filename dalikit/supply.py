@@ -1,0 +1,238 @@
+"""What a loader keeps from one iteration to the next: threads that read, worker processes, and the engine."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dalikit.collate import collate_targets
+from dalikit.engine import Engine, Executor
+from dalikit.fetch import LocalFeed, ReadTask, Request, ThreadFetcher, ThreadSource, make_reader
+from dalikit.fetch.session import WorkerSession
+from dalikit.fetch.startup import Startup
+from dalikit.options import LoaderOptions
+from dalikit.pipe import FedPipe, Pipe
+from dalikit.transforms.recipe import Recipe
+
+__all__ = ["Plan", "Supply"]
+
+_READING_THREADS = 4  # at most: they wait for storage; with warm page cache one alone reads 40,000 images/s
+_MORE_UNDER_WAY = 2  # batches being read or worked on beside those that are finished
+_CLOSE_SECONDS = 2.0  # how long worker processes may take to end by themselves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done, decided when the loader was made."""
+
+    task: ReadTask
+    recipe: Recipe
+    options: LoaderOptions
+    batch_size: int
+    """The largest batch that is expected."""
+    on_threads: bool
+    """The dataset gives encoded bytes and is read by threads of this process."""
+    num_workers: int = 0
+    prefetch_factor: int | None = None
+    context: Any = None
+    persistent: bool = False
+    startup: Startup | None = None
+
+    @property
+    def under_way(self) -> int:
+        """Batches from their reading on to their being taken, beside those that worker processes have in hand."""
+        return self.options.prefetch_batches + _MORE_UNDER_WAY
+
+    @property
+    def ahead(self) -> int:
+        """How many batches may be asked for before the first is taken."""
+        return self.under_way + self.num_workers * (self.prefetch_factor or 0) + 1
+
+
+class Supply:
+    """Opens the pipes of a loader's iterations. Belongs to the process that made it.
+
+    Args:
+        plan: what is to be done.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._process = os.getpid()
+        self._closed = False
+        self._opening = threading.Lock()
+        self._engine: Engine | None = None
+        self._fetcher: ThreadFetcher | None = None
+        self._persistent: WorkerSession | None = None
+        self._sessions: weakref.WeakKeyDictionary[FedPipe, WorkerSession] = weakref.WeakKeyDictionary()
+        """Of the iterations that there are: one that is dropped takes its worker processes along."""
+        # Exit hooks run last in, first out: what is made after DALI was imported ends before DALI shuts its pipelines
+        # down. The hook holds nothing alive.
+        self._at_exit = _ExitHook(weakref.ref(self))
+        atexit.register(self._at_exit)
+
+    @property
+    def usable(self) -> bool:
+        """Whether pipes can be opened: not after `stop`, nor in a forked child, which has none of the threads."""
+        return not self._closed and self._process == os.getpid()
+
+    def open(
+        self,
+        requests: Iterator[Request],
+        passes: int,
+        *,
+        states: Mapping[int, Any] | None = None,
+        first_worker: int = 0,
+    ) -> Pipe:
+        """Starts an iteration. Worker processes start here, on the calling thread.
+
+        Args:
+            requests: its batches.
+            passes: the pass.
+            states: where the workers' iterable datasets go on; None: they begin.
+            first_worker: which of them gives the first batch.
+        """
+        plan = self._plan
+        task = plan.task if states is None else replace(plan.task, states=states)
+        with self._opening:
+            if plan.on_threads:
+                return self._get_engine().start(ThreadSource(self._get_fetcher(), requests))
+            session = None
+            if plan.num_workers:
+                session = self._get_session(task)
+                feed: Any = session.begin(requests, passes, first_worker=first_worker)
+            else:
+                feed = LocalFeed(make_reader(task), requests)
+            pipe = FedPipe(
+                feed,
+                self._get_engine,
+                local=session is None,
+                ahead=plan.under_way,
+                adjust_orientation=plan.recipe.decode.adjust_orientation,
+                report=plan.options.return_parameters,
+            )
+            if session is not None:
+                self._sessions[pipe] = session
+            return pipe
+
+    def finish(self, pipe: Pipe) -> None:
+        """An iteration came to its end: what worked for it alone ends too."""
+        if not isinstance(pipe, FedPipe) or self._process != os.getpid():
+            return
+        pipe.stop()
+        session = self._sessions.pop(pipe, None)
+        if session is not None and session is not self._persistent:
+            pipe.join()
+            session.close(_CLOSE_SECONDS)
+
+    def _get_session(self, task: ReadTask) -> WorkerSession:
+        """The persistent one, unless it is at work for another iteration; else a new one."""
+        plan = self._plan
+        if self._persistent is not None and self._persistent not in self._sessions.values():
+            if task.states is None:
+                return self._persistent
+            self._persistent.close(_CLOSE_SECONDS)  # those that go on in the middle of a pass begin with that
+            self._persistent = None
+        assert plan.startup is not None
+        session = WorkerSession(
+            task,
+            plan.startup,
+            num_workers=plan.num_workers,
+            prefetch_factor=plan.prefetch_factor,
+            context=plan.context,
+            persistent=plan.persistent and self._persistent is None,
+        )
+        if session.persistent:
+            self._persistent = session
+        return session
+
+    def _get_engine(self) -> Engine:
+        if self._engine is None:
+            plan = self._plan
+            self._engine = Engine(
+                make_executor=_executor_maker(plan),
+                recipe=plan.recipe,
+                seed=plan.task.seed,
+                collate_targets=collate_targets if plan.task.collate_fn is None else list,
+                report=plan.options.return_parameters,
+                window=plan.under_way,
+            )
+        return self._engine
+
+    def _get_fetcher(self) -> ThreadFetcher:
+        if self._fetcher is None:
+            plan = self._plan
+            self._fetcher = ThreadFetcher(
+                plan.task.dataset,
+                num_threads=min(_READING_THREADS, plan.options.num_threads or 1),
+                adjust_orientation=plan.recipe.decode.adjust_orientation,
+                function=plan.task.function,
+                max_idle_arenas=plan.under_way,
+            )
+        return self._fetcher
+
+    def stop(self) -> None:
+        """Tells all threads and processes to end, and does not wait. From any thread, at any moment: no locks."""
+        self._closed = True
+        if self._process != os.getpid():
+            return
+        for pipe, session in tuple(self._sessions.items()):
+            pipe.stop()
+            session.stop()
+        if self._persistent is not None:
+            self._persistent.stop()
+        if self._engine is not None:
+            self._engine.stop()
+        if self._fetcher is not None:
+            self._fetcher.stop()
+
+    def close(self) -> None:
+        """Ends everything and waits for it. May be called again."""
+        self.stop()
+        atexit.unregister(self._at_exit)
+        if self._process != os.getpid():
+            return
+        for pipe in tuple(self._sessions):
+            self.finish(pipe)
+        if self._persistent is not None:
+            self._persistent.close(_CLOSE_SECONDS)
+        if self._engine is not None:
+            self._engine.close()
+        if self._fetcher is not None:
+            self._fetcher.close()
+
+
+class _ExitHook:
+    """Closes a supply at the interpreter's exit, if it is still there."""
+
+    def __init__(self, supply: weakref.ref[Supply]) -> None:
+        self._supply = supply
+
+    def __call__(self) -> None:
+        supply = self._supply()
+        if supply is not None:
+            supply.close()
+
+
+def _executor_maker(plan: Plan) -> Callable[[bool], Executor]:
+    """Imports the executor that was asked for, and nothing of the other one."""
+    options, recipe = plan.options, plan.recipe
+    shared: dict[str, Any] = {
+        "num_threads": options.num_threads,
+        "dtype": options.dtype,
+        "channels_last": options.channels_last,
+        "max_idle_outputs": plan.under_way,
+    }
+    if options.executor == "host":
+        from dalikit.host import HostExecutor
+
+        return lambda _decoded: HostExecutor(recipe, resize=options.resize, **shared)  # takes both kinds
+    from dalikit.graph import GraphExecutor
+
+    shared |= {"batch_size": plan.batch_size, "device": options.torch_device}
+    return lambda decoded: GraphExecutor(recipe, decoded=decoded, **shared)

@@ -1,0 +1,419 @@
+"""Resume of torch-style samplers: at every cut, into fresh objects, through text, against the uncut run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from foreign_samplers import (
+    COUNT,
+    DETERMINISTIC,
+    GLOBAL_GENERATOR,
+    OWN_GENERATOR,
+    STATEFUL,
+    Buckets,
+    EagerShuffle,
+    Stateful,
+    seeded,
+)
+from order_driver import batches, flat, indices, iterate, restore, run, saved
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler
+
+import samplers
+from dalikit.errors import StateError
+from dalikit.orders import ForeignOrder
+
+REPEATABLE = {**DETERMINISTIC, **{f"own: {name}": make for name, make in OWN_GENERATOR.items()}, **STATEFUL}
+ENDING = [name for name in REPEATABLE if name != "endless"]
+WORKERS: list[dict[str, Any]] = [{}, {"num_workers": 2}, {"num_workers": 2, "persistent": True}]
+
+
+def order_of(arguments: dict[str, Any], **others: Any) -> ForeignOrder:
+    """The order of the loader that has these arguments."""
+    loader: DataLoader[Any] = DataLoader(range(COUNT), **arguments)  # type: ignore[arg-type]
+    return ForeignOrder(loader.sampler, loader.batch_sampler, **others)
+
+
+@pytest.mark.parametrize("ahead", [0, 6])
+@pytest.mark.parametrize("name", REPEATABLE)
+def test_resume_at_every_cut(name: str, ahead: int) -> None:
+    """Over several passes, positions too; what was drawn ahead is not in the state."""
+    make: Callable[[], ForeignOrder] = lambda: order_of(REPEATABLE[name](), rank=1, world_size=2)  # noqa: E731
+    found, states = run(make(), 40, ahead=ahead)
+    for cut, state in enumerate(states[:-1]):
+        rest, again = run(restore(make(), state), 40 - cut, ahead=ahead)
+        assert rest == found[cut:]
+        assert again == states[cut:]
+
+
+@pytest.mark.parametrize("workers", WORKERS, ids=str)
+def test_resume_with_a_generator_for_loader_and_sampler(workers: dict[str, Any]) -> None:
+    """shuffle=True, generator=g: the base seed lies between the generator's state and the permutation."""
+
+    def make() -> ForeignOrder:
+        generator = seeded()
+        return order_of({"shuffle": True, "batch_size": 5, "generator": generator}, generator=generator, **workers)
+
+    found, states = run(make(), 17, ahead=7)
+    for cut, state in enumerate(states[:-1]):
+        assert run(restore(make(), state), 17 - cut, ahead=7)[0] == found[cut:]
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_resume_between_passes(name: str) -> None:
+    """After StopIteration: the next pass is whole, as it would have been."""
+    order = order_of(REPEATABLE[name]())
+    for _ in range(3):
+        state = saved(order, under_way=False)
+        expected = batches(order, ahead=3)
+        resumed = restore(order_of(REPEATABLE[name]()), state)
+        assert saved(resumed, under_way=False) == state
+        iteration = iterate(resumed)
+        first = next(iteration)
+        assert [indices(first), *map(indices, iteration)] == expected
+        assert first.passes == json.loads(state)["passes"]
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_a_state_after_the_last_batch_yields_nothing_then_a_whole_pass(name: str) -> None:
+    """torchdata's meaning of a state taken before StopIteration."""
+    order = order_of(REPEATABLE[name]())
+    state = ""
+    for _ in iterate(order):
+        state = saved(order, under_way=True)
+    resumed = restore(order_of(REPEATABLE[name]()), state)
+    assert batches(resumed) == []
+    assert resumed.state(under_way=False) == order.state(under_way=False)
+    assert batches(resumed) == batches(order)
+
+
+@pytest.mark.parametrize("name", GLOBAL_GENERATOR)
+def test_a_pass_drawn_from_the_global_generator_goes_on(name: str) -> None:
+    """Whatever the user has seeded it with meanwhile, and that stays as it is."""
+    torch.manual_seed(5)
+    order = order_of(GLOBAL_GENERATOR[name]())
+    batches(order)
+    found, states = run(order, len(batches(order)), ahead=3)
+    for cut, state in enumerate(states[:-1]):
+        torch.manual_seed(99)
+        before = torch.get_rng_state()
+        assert run(restore(order_of(GLOBAL_GENERATOR[name]()), state), len(found) - cut)[0] == found[cut:]
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", GLOBAL_GENERATOR)
+def test_a_global_generator_that_is_restored_gives_the_later_passes_too(name: str) -> None:
+    """As scripts do that save torch.get_rng_state() in their checkpoints."""
+    torch.manual_seed(5)
+    order = order_of(GLOBAL_GENERATOR[name]())
+    found: list[Any] = []
+    checkpoints = []
+    for _ in range(3):
+        checkpoints.append((saved(order, under_way=False), torch.get_rng_state(), len(found)))
+        for request in iterate(order):
+            found.append(indices(request))
+            checkpoints.append((saved(order, under_way=True), torch.get_rng_state(), len(found)))
+    for state, generator, cut in checkpoints:
+        resumed = restore(order_of(GLOBAL_GENERATOR[name]()), state)
+        torch.set_rng_state(generator)
+        rest = list(itertools.chain.from_iterable(batches(resumed) for _ in range(4)))
+        assert rest[: len(found) - cut] == found[cut:]
+
+
+def test_a_script_that_seeds_as_it_did_gets_other_orders_later() -> None:
+    """Resumed in its first pass: the pass has drawn, so the next one does not repeat it."""
+    torch.manual_seed(5)
+    found, states = run(order_of(GLOBAL_GENERATOR["random"]()), 15)
+    torch.manual_seed(5)
+    assert run(restore(order_of(GLOBAL_GENERATOR["random"]()), states[2]), 13)[0] == found[2:]
+
+
+def test_states_of_deterministic_orders_hold_no_generator() -> None:
+    """Once a batch was drawn it is known whether the sampler draws from the global one."""
+    for make, draws in ((DETERMINISTIC["distributed"], False), (GLOBAL_GENERATOR["eager"], True)):
+        order = order_of(make())
+        iteration = iterate(order)
+        next(iteration)
+        assert (json.loads(saved(order, under_way=True))["extra"]["start"] is not None) == draws
+        list(iteration)
+        assert (json.loads(saved(order, under_way=False))["extra"]["start"] is not None) == draws
+
+
+def test_a_state_that_was_loaded_is_the_state() -> None:
+    """Before the next iteration, and at its beginning."""
+    _, states = run(order_of(OWN_GENERATOR["random"]()), 4)
+    resumed = restore(order_of(OWN_GENERATOR["random"]()), states[3])
+    assert saved(resumed, under_way=False) == states[3]
+    iteration = resumed.begin()
+    assert saved(resumed, under_way=True) == states[3]
+    assert [request.taken for request in resumed.requests(iteration)] == [4, 5]
+
+
+def test_loading_twice_the_last_one_counts() -> None:
+    """At any time, in the middle of an iteration too."""
+    found, states = run(order_of(OWN_GENERATOR["random"]()), 5)
+    order = order_of(OWN_GENERATOR["random"]())
+    older = iterate(order)
+    next(older)
+    restore(restore(order, states[1]), states[3])
+    assert run(order, 2)[0] == found[3:]
+
+
+def test_skipping_asks_the_sampler_alone() -> None:
+    """A resume draws the indices that were taken, once, and no further."""
+    asked: list[int] = []
+
+    class Counting:
+        def __iter__(self) -> Iterator[int]:
+            for index in range(100):
+                asked.append(index)
+                yield index
+
+    _, states = run(order_of({"sampler": Counting(), "batch_size": 10}), 7)
+    asked.clear()
+    order = restore(order_of({"sampler": Counting(), "batch_size": 10}), states[7])
+    assert asked == []
+    order.begin()
+    assert len(asked) <= 80
+
+
+# set_epoch
+
+
+def distributed(rank: int = 0, seed: int = 0) -> DistributedSampler[int]:
+    """torch's."""
+    return DistributedSampler(range(COUNT), num_replicas=2, rank=rank, seed=seed)  # type: ignore[arg-type]
+
+
+def test_resume_of_a_distributed_sampler_with_set_epoch() -> None:
+    """At every cut of three epochs, with the usual loop; the epoch is in the state."""
+    for on_order in (True, False):
+        sampler = distributed()
+        order = order_of({"sampler": sampler, "batch_size": 5})
+        found, states = [], []
+        for epoch in range(3):
+            (order if on_order else sampler).set_epoch(epoch)
+            for request in iterate(order):
+                found.append((epoch, indices(request), request.positions.tolist()))
+                states.append((epoch, saved(order, under_way=True)))
+        for cut, (first, state) in enumerate(states):
+            sampler = distributed()
+            resumed = restore(order_of({"sampler": sampler, "batch_size": 5}), state)
+            assert sampler.epoch == first
+            rest = []
+            for epoch in range(first, 3):
+                (resumed if on_order else sampler).set_epoch(epoch)
+                rest += [(epoch, indices(request), request.positions.tolist()) for request in iterate(resumed)]
+            assert rest == found[cut + 1 :]
+
+
+@pytest.mark.parametrize("taken", [2, 3])
+def test_another_epoch_after_a_load_is_another_pass(taken: int) -> None:
+    """Set on the order or on the sampler: a whole pass, and the next one."""
+    sampler = distributed()
+    _, states = run(order_of({"sampler": sampler, "batch_size": 5}), taken)
+    for on_order in (True, False):
+        sampler = distributed()
+        order = restore(order_of({"sampler": sampler, "batch_size": 5}), states[-1])
+        (order if on_order else sampler).set_epoch(1)
+        first, *others = iterate(order)
+        assert (first.passes, len(others)) == (1, 2)
+        assert flat([indices(request) for request in (first, *others)]) == list(sampler)
+
+
+def test_set_epoch_moves_the_state_unless_an_iteration_is_under_way() -> None:
+    """It is for the next."""
+    order = order_of({"sampler": distributed(), "batch_size": 5})
+    next(iterate(order))
+    order.set_epoch(4)
+    states = [order.state(under_way=under_way) for under_way in (True, False)]
+    assert [(state.passes, state.place, state.epoch) for state in states] == [(0, 5, 0), (4, 0, 4)]
+    resumed = restore(order_of({"sampler": distributed(), "batch_size": 5}), saved(order, under_way=False))
+    assert [request.passes for request in iterate(resumed)] == [4, 4, 4]
+    order.set_epoch(0)
+    restore(order, saved(resumed, under_way=False))
+    assert order.state(under_way=False).passes == 5
+
+
+# Refusals
+
+
+class Forgetful:
+    """Shuffles by Python's generator, which nobody keeps."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(random.sample(range(COUNT), COUNT))
+
+    def __len__(self) -> int:
+        return COUNT
+
+
+def test_a_sampler_that_gives_another_order_is_refused() -> None:
+    """At the next iteration, with what to do."""
+    random.seed(1)
+    _, states = run(order_of({"sampler": Forgetful(), "batch_size": 5}), 3)
+    resumed = restore(order_of({"sampler": Forgetful(), "batch_size": 5}), states[2])
+    for _ in range(2):
+        with pytest.raises(
+            StateError, match=r"(?s)Forgetful: its first 2 batches hold other indices.*Seed it.*state_dict"
+        ):
+            resumed.begin()
+
+
+def test_other_indices_are_refused_whatever_they_are() -> None:
+    """Keys, numbers beyond 64 bits, nested lists; and a shift of batches."""
+    for given, others in (
+        (["a", "b", "c"], ["a", "x", "c"]),
+        ([2**70, 1, 2], [2**71, 1, 2]),
+        ([[1], [2], 3], [[1], [3], 3]),
+    ):
+        _, states = run(ForeignOrder(given), 3)
+        assert run(restore(ForeignOrder(list(given)), states[2]), 1)[0][0][0] == given[2]
+        with pytest.raises(StateError, match="hold other indices"):
+            restore(ForeignOrder(others), states[2]).begin()
+    _, states = run(ForeignOrder(None, [[1, 2], [3], [4]]), 2)
+    with pytest.raises(StateError, match="hold other indices"):
+        restore(ForeignOrder(None, [[1], [2, 3], [4]]), states[2]).begin()
+
+
+def test_equal_numbers_are_equal_indices() -> None:
+    """Of whatever type they are."""
+    _, states = run(ForeignOrder(None, [[1, 2], [3]]), 1)
+    assert batches(restore(ForeignOrder(None, [torch.tensor([1, 2]), [3]]), states[1])) == [[3]]
+
+
+def test_a_sampler_that_ends_early_is_refused() -> None:
+    """It has lost samples."""
+
+    def make(count: int) -> ForeignOrder:
+        return ForeignOrder(None, [[number] for number in range(count)])
+
+    _, states = run(make(8), 6)
+    with pytest.raises(StateError, match="list: ended after 4 batches, but 6 were taken when the state was made"):
+        restore(make(4), states[6]).begin()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sampler": EagerShuffle(), "batch_size": 5},
+        {"sampler": RandomSampler(range(COUNT)), "batch_size": 4},
+        {"sampler": RandomSampler(range(COUNT)), "batch_size": 5, "drop_last": True},
+        {"sampler": RandomSampler(range(COUNT)), "batch_size": None},
+        {"sampler": RandomSampler(range(COUNT), num_samples=7), "batch_size": 5},
+        {"batch_sampler": Buckets()},
+    ],
+    ids=lambda other: str(list(other.values())),
+)
+def test_a_state_of_another_order_is_refused(other: dict[str, Any]) -> None:
+    """By its identity, with both sides."""
+    _, states = run(order_of({"sampler": RandomSampler(range(COUNT)), "batch_size": 5}), 1)
+    with pytest.raises(StateError, match=r"(?s)sampler in the state: .*sampler of the loader: "):
+        restore(order_of(other), states[1])
+
+
+def test_another_world_size_is_refused() -> None:
+    """Positions would differ."""
+    with pytest.raises(StateError, match=r"world_size in the state: .*2"):
+        restore(ForeignOrder([1], world_size=3), saved(ForeignOrder([1], world_size=2), under_way=False))
+
+
+def test_each_rank_has_its_own_state() -> None:
+    """Of a sampler with a state of its own it is refused; of one that is iterated anew, if the indices differ."""
+    _, states = run(order_of(STATEFUL["stateful"](), rank=0, world_size=2), 2)
+    with pytest.raises(StateError, match=r"state: is that of rank 0, this is rank 1; with Stateful.*each rank saves"):
+        restore(order_of(STATEFUL["stateful"](), rank=1, world_size=2), states[1])
+    _, states = run(order_of(OWN_GENERATOR["random"](), rank=0, world_size=2), 2)
+    with pytest.raises(StateError, match=r"state: is that of rank 0, this is rank 1; with RandomSampler"):
+        restore(order_of(OWN_GENERATOR["random"](), rank=1, world_size=2), states[1])
+    _, states = run(order_of({"sampler": distributed(0)}, rank=0, world_size=2), 2)
+    with pytest.raises(StateError, match=r"hold other indices.*each saves and loads its own state"):
+        restore(order_of({"sampler": distributed(1)}, rank=1, world_size=2), states[1]).begin()
+    _, states = run(ForeignOrder([1, 2, 3], rank=0, world_size=2), 2)
+    assert batches(restore(ForeignOrder([1, 2, 3], rank=1, world_size=2), states[1])) == [2, 3]
+
+
+def test_a_generator_that_is_gone_is_refused() -> None:
+    """And one of another kind."""
+    _, states = run(order_of({"sampler": RandomSampler(range(COUNT), generator=seeded())}), 2)
+    with pytest.raises(StateError, match="state of its sampler's generator, but RandomSampler has none here"):
+        restore(order_of({"sampler": RandomSampler(range(COUNT))}), states[1]).begin()
+    state = json.loads(states[1])
+    state["extra"]["start"]["generator"] = "AAAA"
+    with pytest.raises(StateError, match="the generator of RandomSampler does not take the state of one: "):
+        restore(order_of({"sampler": RandomSampler(range(COUNT), generator=seeded())}), json.dumps(state)).begin()
+
+
+def test_a_failed_resume_leaves_the_generators_alone() -> None:
+    """The user may go on without the state."""
+    generator = seeded()
+    _, states = run(order_of({"sampler": RandomSampler(range(COUNT), generator=generator)}), 2)
+    state = json.loads(states[1])
+    state["extra"]["indices"] = "00"
+    generator = torch.Generator().manual_seed(3)
+    order = restore(order_of({"sampler": RandomSampler(range(COUNT), generator=generator)}), json.dumps(state))
+    with pytest.raises(StateError, match="hold other indices"):
+        order.begin()
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
+
+
+def test_a_sampler_that_lost_its_load_state_dict_is_refused() -> None:
+    """The class has the same name."""
+    _, states = run(ForeignOrder(Stateful()), 2)
+    Plain = type("Stateful", (), {"__iter__": lambda _: iter(range(COUNT)), "__len__": lambda _: COUNT})  # noqa: N806
+    with pytest.raises(
+        StateError, match=r"holds its sampler's state_dict\(\), but Stateful has no load_state_dict\(\)"
+    ):
+        restore(ForeignOrder(Plain()), states[1]).begin()
+
+
+def test_a_state_dict_that_cannot_be_written_is_refused() -> None:
+    """With the sampler's name."""
+
+    class Odd(Stateful):
+        def state_dict(self) -> dict[str, Any]:
+            return {"object": object()}
+
+    with pytest.raises(StateError, match=r"Odd: its state_dict\(\) holds a object"):
+        next(iterate(ForeignOrder(Odd())))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        None,
+        {},
+        {"start": None},
+        {"start": None, "batches": -1, "samples": 0, "rank": 0, "indices": ""},
+        {"start": None, "batches": 1, "samples": 0, "rank": 0, "epoch": "1", "indices": ""},
+        {"start": None, "batches": 1, "samples": 0, "rank": 0},
+        {"start": {"generator": "!"}, "batches": 1, "samples": 0, "rank": 0, "indices": ""},
+        {"start": None, "batches": 1, "samples": 0, "rank": 0, "indices": "", "surplus": 1},
+    ],
+    ids=str,
+)
+def test_a_broken_extra_is_refused(extra: Any) -> None:
+    """When it is loaded."""
+    state = json.loads(saved(ForeignOrder([1, 2]), under_way=False))
+    state["extra"] = extra
+    with pytest.raises(StateError, match="is not what a loader with a torch-style sampler gives"):
+        restore(ForeignOrder([1, 2]), json.dumps(state))
+
+
+def test_dalikits_samplers_within_a_batch_sampler_resume() -> None:
+    """Another rank's state is refused there: batches are counted, not places."""
+
+    def make() -> ForeignOrder:
+        sampler = samplers.EpochSampler(sample_count=COUNT, size=COUNT, shuffle=True, seed=1, start=0, step=1)
+        return ForeignOrder(None, BatchSampler(sampler, 5, drop_last=False))
+
+    order = make()
+    order.set_epoch(2)
+    found, states = run(order, 7)
+    for cut in (1, 4):
+        assert run(restore(make(), states[cut]), 5 - cut)[0] == found[cut:5]

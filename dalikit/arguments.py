@@ -6,6 +6,7 @@ import math
 import threading
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-def check_torch_arguments(dataset: Any, *, num_workers: Any, timeout: Any, **arguments: Any) -> DataLoader[Any]:
+def check_torch_arguments(dataset: Any, *, batch_size: Any, num_workers: Any, **arguments: Any) -> DataLoader[Any]:
     """Has torch's DataLoader check its own arguments: what it refuses is refused in its words.
 
     Returns:
@@ -37,11 +38,12 @@ def check_torch_arguments(dataset: Any, *, num_workers: Any, timeout: Any, **arg
     Raises:
         ArgumentError: it refuses them.
     """
-    if isinstance(num_workers, bool) or not isinstance(num_workers, int):
+    if not isinstance(num_workers, int | np.integer) or isinstance(num_workers, bool):
         raise ArgumentError(f"num_workers={num_workers!r}: must be a whole number, at least 0")
-    del timeout  # R torch's default is -1, which torch's refuses
+    if isinstance(batch_size, np.integer):
+        batch_size = int(batch_size)  # torch takes Python's alone
     try:
-        return DataLoader(dataset, num_workers=num_workers, **arguments)
+        return DataLoader(dataset, batch_size=batch_size, num_workers=int(num_workers), **arguments)
     except (ValueError, TypeError) as error:
         raise ArgumentError(str(error)) from None
 

@@ -156,7 +156,6 @@ class DataLoader:
             num_workers=num_workers,
             collate_fn=collate_fn,
             drop_last=check_bool("drop_last", drop_last),
-            timeout=timeout,
             multiprocessing_context=multiprocessing_context,
             generator=generator,
             prefetch_factor=prefetch_factor,
@@ -227,6 +226,7 @@ class DataLoader:
 
     def __iter__(self) -> BatchIterator:
         """Starts a pass: from where a loaded state left off, else from the beginning."""
+        self._follow_length()
         progress = self._order.begin()
         progress.begun = True
         iterator = BatchIterator(self, progress)
@@ -239,6 +239,7 @@ class DataLoader:
         Raises:
             TypeError: the sampler is endless, or a torch-style sampler or iterable dataset has no length.
         """
+        self._follow_length()
         return len(self._order)
 
     def set_epoch(self, epoch: int) -> None:
@@ -287,6 +288,16 @@ class DataLoader:
         self._order.load(theirs.order)
         self._iterator = None
 
+    def _follow_length(self) -> None:
+        """A dataset may have grown between two passes, as with torch's samplers."""
+        if self._own_sampler and len(self.dataset) != self.sampler.sample_count:
+            self._make_sampler()
+
+    def _make_sampler(self) -> None:
+        assert isinstance(self._order, SamplerOrder)
+        self._use_sampler(make_sampler(self.dataset, self.sampler.shuffle, self.seed))
+        self._order.replace_sampler(self.sampler)
+
     def _adoptable(self) -> frozenset[str]:
         """What a state may bring along: a seed that was drawn here, and with it that of our own sampler."""
         if not self._seed_was_drawn:
@@ -297,9 +308,7 @@ class DataLoader:
         self.close()
         self.seed = seed
         if self._own_sampler:
-            assert isinstance(self._order, SamplerOrder)
-            self._use_sampler(make_sampler(self.dataset, self.sampler.shuffle, seed))
-            self._order.replace_sampler(self.sampler)
+            self._make_sampler()
 
     def _state(self) -> LoaderState:
         iterator = self._iterator() if self._iterator is not None else None

@@ -60,21 +60,18 @@ class BatchIterator(Iterator[Any]):
             item = self._pipe.take(self._loader._timeout)
         except LoaderTimeoutError:
             raise
-        except Exception as error:  # of what was read here, or of torch's watch over its worker processes
-            self._fail(error)
+        except Exception:  # of what was read on this thread
+            self._finish()
+            raise
         if isinstance(item, StreamEnd):
             self._end(item)
+        if self._drawn is not None:
+            self._drawn.took()
         batch = self._loader._delivery(item, self._loader.seed)
         # Not counted up: a batch before it may have failed on the way to the user.
         self._progress.taken, self._progress.state = item.taken, item.state
-        if self._drawn is not None:
-            self._drawn.took()
         self._loader._order.count(self._progress)
         return batch
-
-    def _fail(self, error: Exception) -> NoReturn:
-        self._finish()
-        raise error
 
     def _end(self, end: StreamEnd) -> NoReturn:
         self._finish()

@@ -80,7 +80,8 @@ class Tensors(torch.utils.data.Dataset[Any]):
 
     def __init__(self, count: int, *shape: int) -> None:
         self._count = count
-        self._values = torch.rand(min(count, _KEPT), *shape, generator=torch.Generator().manual_seed(0))
+        self._kept = min(count, _KEPT)
+        self._values = torch.rand(self._kept, *shape, generator=torch.Generator().manual_seed(0))
 
     def __len__(self) -> int:
         """How many."""
@@ -88,7 +89,7 @@ class Tensors(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """A view of one."""
-        return self._values[index % len(self._values)], index % 10
+        return self._values[index % self._kept], index % 10
 
 
 class Vectors(Tensors):

@@ -90,6 +90,7 @@ class WorkerProcesses(_MultiProcessingDataLoaderIter):
         except BaseException:
             self.end()
             raise
+        self._leave_torchs_watch()
 
     @property
     def pids(self) -> list[int]:
@@ -127,9 +128,7 @@ class WorkerProcesses(_MultiProcessingDataLoaderIter):
         with self._ending:
             if self._ended:
                 return
-            if getattr(self, "_worker_pids_set", False):  # from now on their end is no failure
-                _remove_worker_pids(id(self))
-                self._worker_pids_set = False
+            self._leave_torchs_watch()
             # Torch's own shutdown, on a thread: it waits long, and for ever if a worker was killed holding a lock.
             asking = threading.Thread(target=super()._shutdown_workers, name="dalikit-shutdown", daemon=True)
             started = _start(asking)
@@ -141,6 +140,15 @@ class WorkerProcesses(_MultiProcessingDataLoaderIter):
             if started:
                 asking.join(force)
             self._ended = True
+
+    def _leave_torchs_watch(self) -> None:
+        """Torch's handler of SIGCHLD raises a RuntimeError in the main thread when a worker dies, in the middle of
+        whatever that does: of the user's training, or of code that takes it for another RuntimeError. `poll` finds the
+        dead by itself, and soon.
+        """
+        if getattr(self, "_worker_pids_set", False):
+            _remove_worker_pids(id(self))
+            self._worker_pids_set = False
 
     def _wait(self, seconds: float) -> bool:
         """Whether all have ended, after so many seconds at most."""

@@ -95,7 +95,9 @@ def _rows_of(task: ReadTask, request: Request) -> Rows:
             f"batch_sampler yielded a batch without indices, so there is nothing to read from "
             f"{type(task.dataset).__name__}; leave such batches out"
         )
-    return Rows(task.dataset, indices, request.positions)
+    # Those of dalikit's samplers as Python's numbers, which a dataset can rely on; others as their sampler gave them.
+    plain = indices.tolist() if isinstance(indices, np.ndarray) else indices
+    return Rows(task.dataset, plain, request.positions)
 
 
 class ItemReading:
@@ -119,7 +121,7 @@ class ItemReading:
     @staticmethod
     def _item(rows: Rows, row: int) -> Any:
         try:
-            return rows.dataset[plain_index(rows.indices[row])]
+            return rows.dataset[rows.indices[row]]
         except Exception as error:  # the dataset's own: its type stays
             rows.tell(error, row, "read")
             raise
@@ -127,7 +129,7 @@ class ItemReading:
     @staticmethod
     def _items(rows: Rows) -> list[Any]:
         try:
-            items = rows.dataset.__getitems__([plain_index(index) for index in rows.indices])
+            items = rows.dataset.__getitems__(list(rows.indices))
         except Exception as error:
             rows.tell_all(error, "read")
             raise

@@ -17,7 +17,6 @@ from dalikit.fetch.worker import Answer, Ticket, WorkerDataset, WorkerPlace, sho
 
 __all__ = ["Serving"]
 
-_IDLE_GRACE_SECONDS = 5.0  # torch's: a spawned process takes some tenths of a second to end
 _SHOWN_STACKS = 4  # workers; the others seldom hang in another place
 
 
@@ -97,18 +96,19 @@ class Serving:
                 error.add_note(self._describe_dead(processes))
             raise
 
-    def end(self, grace: float = 0.5) -> None:
+    def end(self, grace: float = 0.5, idle_grace: float = 5.0) -> None:
         """Ends the processes and waits for that.
 
         Args:
             grace: of WorkerProcesses.end, if a worker is at work and may hang.
+            idle_grace: if none is: torch's five seconds; a spawned process takes some tenths of a second to end.
         """
         self.broken = True
         self.board.retire()
         self.tickets.finish()
         if self._processes is not None:
             idle = all(map(self.board.is_idle, range(self.num_workers)))
-            self._processes.end(_IDLE_GRACE_SECONDS if idle else grace, grace)
+            self._processes.end(idle_grace if idle else grace, grace)
         self._folder.remove()
 
     # What is said of it, from any thread

@@ -114,7 +114,7 @@ class WorkerSession:
         again.
 
         Args:
-            timeout: seconds that it may take if workers hang. They have a quarter of it to end by themselves.
+            timeout: seconds that it may take. Workers that are reading have a quarter of it to end by themselves.
         """
         self.stop()
         if self._owner != os.getpid():
@@ -124,7 +124,7 @@ class WorkerSession:
         try:
             serving, self._serving = self._serving, None
             if serving is not None:
-                serving.end(timeout / _PHASES)
+                serving.end(timeout / _PHASES, timeout)
         finally:
             if locked:
                 self._lock.release()

@@ -21,12 +21,14 @@ def notes(make: Make, num_workers: int = 3, **named: Any) -> dict[int, dict[str,
 
 
 def test_worker_info(make: Make) -> None:
-    """Each worker has its own id and seed, and a copy of the dataset that worker_init_fn may change."""
+    """Each worker has its own id and seed, and a copy of the dataset that worker_init_fn may change.
+
+    torch counts the seeds up; dalikit hashes them, so that neighbours have nothing in common.
+    """
     found = notes(make)
     assert sorted(found) == [0, 1, 2]
     assert all(note["argument"] == worker and note["num_workers"] == 3 for worker, note in found.items())
-    seeds = [found[worker]["seed"] for worker in range(3)]
-    assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2]
+    assert len({note["seed"] for note in found.values()}) == 3
 
 
 def test_the_users_dataset_is_not_changed(make: Make) -> None:

@@ -230,7 +230,10 @@ def test_encoded_says_what_bytes_are(load: Make, paths: list[Path]) -> None:
 
 def test_a_transform_for_items_without_an_image(load: Make) -> None:
     """Named with what the item is."""
-    with pytest.raises(ArgumentError, match=r"takes images, but an item of list holds none: it is tuple \(Tensor of float32 \(3,\), int\)"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"takes images, but an item of list holds none: it is tuple \(Tensor of float32 \(3,\), int\)",
+    ):
         next(iter(load([(torch.zeros(3), 1)] * 4)))
 
 

@@ -200,11 +200,12 @@ def test_a_loader_that_is_collected_on_a_thread_of_its_own(make: Make) -> None:
     loader = make()
     batches = iter(loader)
     next(batches)
-    holder: list[object] = [loader._engine]
-    engine = loader._engine
-    assert engine is not None
-    job = Job(1, lambda *_: engine.stop())
-    engine._fetcher._pool.submit(job)
+    holder: list[object] = [loader._supply]
+    supply = loader._supply
+    assert supply is not None
+    assert supply._fetcher is not None
+    job = Job(1, lambda *_: supply.stop())
+    supply._fetcher._pool.submit(job)
     job.wait()
     holder.clear()
     loader.close()

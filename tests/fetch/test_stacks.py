@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dalikit.fetch.stacks import StackFolder, answer_with_stacks, own_stacks, worker_stacks
+from dalikit.fetch.stacks import STACK_SIGNAL, StackFolder, answer_with_stacks, own_stacks, worker_stacks
 
 FORK = multiprocessing.get_context("fork")
 
@@ -111,10 +112,6 @@ def test_a_worker_that_does_not_answer(folder: StackFolder) -> None:
         assert worker_stacks([(0, os.getpid(), folder.file(0))]) == f"worker 0 (pid {os.getpid()}): does not answer"
         assert "in test_a_worker_that_does_not_answer" in folder.file(1).read_text()
     finally:
-        import faulthandler
-
-        from dalikit.fetch.stacks import STACK_SIGNAL
-
         faulthandler.unregister(STACK_SIGNAL)
         other.close()
 

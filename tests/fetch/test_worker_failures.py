@@ -1,0 +1,302 @@
+"""What goes wrong in worker processes: errors, deaths, hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from worker_datasets import Failing, Numbers, children, drain, open_session, requests, values
+
+from dalikit.errors import DecodeError, LoaderClosedError, LoaderTimeoutError
+from dalikit.fetch.batch import OtherBatch
+from dalikit.fetch.session import WorkerFeed, WorkerSession
+from dalikit.workers import JobCancelledError
+
+
+@pytest.fixture
+def opened() -> Iterator[Any]:
+    """Opens sessions, and closes them; no process is left."""
+    made: list[WorkerSession] = []
+
+    def make(*args: Any, **options: Any) -> WorkerSession:
+        made.append(open_session(*args, **options))
+        return made[-1]
+
+    yield make
+    for session in made:
+        session.close()
+    assert children() == []
+
+
+def take(feed: WorkerFeed, count: int) -> None:
+    """Takes batches that are good."""
+    for _ in range(count):
+        assert isinstance(feed.next(60), OtherBatch)
+
+
+# Errors
+
+
+def test_an_error_comes_in_its_turn(opened: Any) -> None:
+    """In torch's words, with the traceback, the sample and the worker; the batches after it can be had."""
+    feed = opened(Failing("raise_key_error")).begin(requests(5), 0)
+    take(feed, 2)
+    with pytest.raises(KeyError) as caught:
+        feed.next()
+    text = str(caught.value)
+    assert text.startswith(
+        "Caught KeyError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):"
+    )
+    for part in ("in raise_key_error", "KeyError: 'mine'", "index=5", "in worker process 0 (pid ", "indices [4, 5]"):
+        assert part in text
+    rest = drain(feed)
+    assert [(batch.taken, batch.value.tolist()) for batch in rest if isinstance(batch, OtherBatch)] == [
+        (4, [6, 7]),
+        (5, [8, 9]),
+    ]
+
+
+def test_a_samples_error_arrives_as_it_was(opened: Any) -> None:
+    """With its place; the traceback in the worker is a note."""
+    feed = opened(Failing("raise_sample_error")).begin(requests(4), 0)
+    take(feed, 2)
+    with pytest.raises(DecodeError, match="cannot be read") as caught:
+        feed.next()
+    place = caught.value.place
+    assert (place.index, place.position, place.key, place.file, place.stage) == (5, 5, "five", "five.jpg", "read")
+    [note] = caught.value.__notes__
+    assert note.startswith("in worker process 0 (pid ")
+    assert "in raise_sample_error" in note
+    assert values(feed) == [[6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [
+        ("raise_local", RuntimeError, "LocalError: of a local class"),
+        ("raise_odd_sample_error", DecodeError, "odd 1 2 3"),
+        ("stop_iteration", RuntimeError, "StopIteration"),
+    ],
+)
+def test_errors_that_cannot_be_sent_as_they_are(opened: Any, how: str, error: type[Exception], words: str) -> None:
+    """Torch sends their traceback; nothing hangs, and no loop ends without a word."""
+    feed = opened(Failing(how)).begin(requests(4), 0)
+    take(feed, 2)
+    with pytest.raises(error) as caught:
+        feed.next(60)
+    assert str(caught.value).startswith("Caught ")
+    assert words in str(caught.value)
+    assert values(feed) == [[6, 7]]
+
+
+class Odd(Numbers):
+    """Row 5 cannot be sent."""
+
+    def __getitem__(self, index: int) -> Any:
+        return threading.Lock() if index == 5 else index
+
+
+def test_a_batch_that_cannot_be_sent(opened: Any) -> None:
+    """Is told; torch prints it and waits for ever."""
+    feed = opened(Odd(), collate_fn=list).begin(requests(4), 0)
+    take(feed, 2)
+    with pytest.raises(TypeError, match=r"Caught TypeError in DataLoader worker process 0(.|\n)*indices \[4, 5\]"):
+        feed.next(60)
+    take(feed, 1)
+
+
+def _refuse() -> None:
+    raise OSError("not in this process")
+
+
+class Refusing:
+    """Can be sent, but not received."""
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+class Unwelcome(Numbers):
+    """Row 5 cannot be received."""
+
+    def __getitem__(self, index: int) -> Any:
+        return Refusing() if index == 5 else index
+
+
+def test_a_batch_that_cannot_be_received(opened: Any) -> None:
+    """Is told, and the next one comes."""
+    feed = opened(Unwelcome(), collate_fn=list).begin(requests(4), 0)
+    take(feed, 2)
+    message = r"what worker process 0 sent for indices \[4, 5\] cannot be unpickled.*OSError: not in this process"
+    with pytest.raises(RuntimeError, match=message):
+        feed.next(60)
+    take(feed, 1)
+
+
+def test_an_error_of_a_pass_that_was_cut_short(opened: Any) -> None:
+    """Is not seen in the next one."""
+    session = opened(Failing("raise_key_error"), persistent=True)
+    feed = session.begin(requests(9), 0)
+    take(feed, 1)
+    assert values(session.begin(requests(2), 1)) == [[0, 1], [2, 3]]
+
+
+# Deaths
+
+DEATHS = [
+    ("leave", "exited unexpectedly", "exit status 3"),
+    ("die", r"exited unexpectedly|is killed by signal: Killed", "ended by signal SIGKILL"),
+    ("crash", r"exited unexpectedly|is killed by signal", "ended by signal SIGSEGV"),
+]
+
+
+@pytest.mark.parametrize("in_thread", [False, True], ids=["main thread", "other thread"])
+@pytest.mark.parametrize(("how", "words", "status"), DEATHS)
+def test_a_worker_that_dies(opened: Any, how: str, words: str, status: str, in_thread: bool) -> None:
+    """Is found soon, in torch's words, with what it was reading; the others end too."""
+    feed = opened(Failing(how)).begin(requests(9), 0)
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            drain(feed)
+        except BaseException as error:
+            caught.append(error)
+
+    began = time.monotonic()
+    if in_thread:
+        thread = threading.Thread(target=run)
+        with contextlib.suppress(RuntimeError):  # torch raises in the main thread, wherever that is
+            thread.start()
+            thread.join()
+        thread.join()
+    else:
+        run()
+    assert time.monotonic() - began < 4
+    with pytest.raises(RuntimeError, match=rf"DataLoader worker \(pid.*({words})") as raised:
+        raise caught[0]
+    [note] = raised.value.__notes__
+    assert "worker process 0 (pid " in note
+    assert f"{status}: reading indices [4, 5]" in note
+    assert children() == []
+    with pytest.raises(
+        LoaderClosedError, match="the worker processes of this pass have ended; iterate over the loader"
+    ):
+        feed.next()
+
+
+def test_after_a_death_the_next_pass_has_new_workers(opened: Any) -> None:
+    """If they are persistent."""
+    session = opened(Failing("die"), persistent=True)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        drain(session.begin(requests(9), 0))
+    assert values(session.begin(requests(2), 1)) == [[0, 1], [2, 3]]
+
+
+def test_a_worker_that_dies_between_two_passes(opened: Any) -> None:
+    """Is found in the next."""
+    session = opened(Numbers(), persistent=True)
+    drain(session.begin(requests(3), 0))
+    process = children()[0]
+    with contextlib.suppress(RuntimeError):  # torch raises in the main thread, wherever that is
+        process.kill()
+        process.wait(10)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        drain(session.begin(requests(30), 1))
+    assert values(session.begin(requests(2), 2)) == [[0, 1], [2, 3]]
+
+
+# Hangs
+
+
+@pytest.mark.parametrize("how", ["sleep", "spin", "ignore_and_sleep"])
+def test_a_worker_that_hangs(opened: Any, how: str) -> None:
+    """The timeout tells where, as often as it is waited for; closing ends it."""
+    session = opened(Failing(how))
+    feed = session.begin(requests(9), 0)
+    take(feed, 2)
+    for _ in range(2):
+        with pytest.raises(LoaderTimeoutError) as caught:
+            feed.next(0.2)
+        text = str(caught.value)
+        assert text.startswith("DataLoader timed out after 0.2 seconds, stage=read in worker processes, ")
+        pids = [child.pid for child in children()]
+        for part in (
+            "4 batches outstanding",
+            "the oldest with indices [4, 5] at worker 0 (pid ",
+            "reading indices [4, 5]",
+        ):
+            assert part in text
+        assert f", line {_line_of(how)} in {how}\n" in text
+        assert any(f"(pid {pid})" in text for pid in pids)
+    began = time.monotonic()
+    session.close()
+    assert time.monotonic() - began < 4
+    assert children() == []
+    with pytest.raises(JobCancelledError):
+        feed.next()
+
+
+def _line_of(how: str) -> int:
+    """Where a method of Failing hangs."""
+    code = getattr(Failing, how).__code__
+    lines = sorted({line for _, _, line in code.co_lines() if line})
+    return lines[-2] if how == "spin" else lines[-1]
+
+
+def test_a_slow_worker(opened: Any) -> None:
+    """A timeout that is not reached changes nothing."""
+    feed = opened(Numbers()).begin(requests(4), 0)
+    got = [feed.next(30) for _ in range(4)]
+    assert [batch.value.tolist() for batch in got if isinstance(batch, OtherBatch)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert feed.next(0.0) is None
+
+
+def test_more_workers_than_are_shown(opened: Any) -> None:
+    """Of many stacks only the first are told."""
+    feed = opened(Failing("sleep", row=0), num_workers=6).begin(
+        (request._replace(indices=[0]) for request in requests(12)), 0
+    )
+    with pytest.raises(LoaderTimeoutError) as caught:
+        feed.next(1.0)
+    text = str(caught.value)
+    assert text.count("in sleep") == 4
+    assert text.endswith("(2 further workers)")
+
+
+def test_a_hang_at_the_start(opened: Any) -> None:
+    """Before a worker reads anything."""
+    from dalikit.fetch.startup import make_startup
+
+    feed = opened(Numbers(), make_startup(_hang), num_workers=1).begin(requests(3), 0)
+    with pytest.raises(LoaderTimeoutError, match=r"which is starting\.(.|\n)*in _hang"):
+        feed.next(0.5)
+
+
+def _hang(worker_id: int) -> None:
+    signal.pause()
+
+
+def test_an_interrupt_while_waiting(opened: Any) -> None:
+    """Ctrl-C: the pass is over, as an answer may have been cut in two; persistent workers are started anew."""
+    session = opened(Failing("sleep"), persistent=True)
+    feed = session.begin(requests(9), 0)
+    take(feed, 2)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        feed.next()
+    timer.join()
+    with pytest.raises(LoaderClosedError, match="worker processes of this pass have ended"):
+        feed.next()
+    before = {child.pid for child in children()}
+    assert values(session.begin(requests(2), 1)) == [[0, 1], [2, 3]]
+    assert before.isdisjoint(child.pid for child in children())
+    assert len(psutil.Process().children()) == 2

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from dalikit.datasets.base import declares_images
 from dalikit.errors import ArgumentError
 from dalikit.options import check_bool
 from samplers import RandomSampler, Sampler, SequentialSampler
@@ -23,7 +24,6 @@ __all__ = [
     "check_torch_arguments",
     "describe",
     "draw_seed",
-    "holds_encoded",
     "make_sampler",
     "transform_of",
 ]
@@ -48,21 +48,16 @@ def check_torch_arguments(dataset: Any, *, batch_size: Any, num_workers: Any, **
         raise ArgumentError(str(error)) from None
 
 
-def holds_encoded(dataset: Any) -> bool:
-    """Whether a dataset declares encoded images, as DINOv2's do."""
-    return all(hasattr(dataset, name) for name in ("get_image_data", "get_target", "__len__"))
-
-
 def check_dataset(dataset: Any) -> Any:
     """A dataset of any kind; one of encoded images must hold at least one."""
     iterable = isinstance(dataset, IterableDataset)
-    if not iterable and not holds_encoded(dataset) and not hasattr(dataset, "__getitem__"):
+    if not iterable and not declares_images(dataset) and not hasattr(dataset, "__getitem__"):
         more = "; one that can only be iterated must be a torch IterableDataset" if hasattr(dataset, "__iter__") else ""
         raise ArgumentError(
             f"dataset={type(dataset).__name__}: must have get_image_data(index), get_target(index) and len() (encoded "
             f"images), or __getitem__(index), or be a torch IterableDataset{more}"
         )
-    if holds_encoded(dataset) and len(dataset) == 0:
+    if declares_images(dataset) and len(dataset) == 0:
         raise ArgumentError(f"dataset={type(dataset).__name__}: must hold at least one sample, it has none")
     return dataset
 
@@ -79,7 +74,7 @@ def transform_of(dataset: Any, transform: Any) -> Any:
 
     A dataset that gives items by `__getitem__` alone carries its transform out itself.
     """
-    return getattr(dataset, "transform", None) if transform is None and holds_encoded(dataset) else transform
+    return getattr(dataset, "transform", None) if transform is None and declares_images(dataset) else transform
 
 
 def draw_seed(generator: torch.Generator | None) -> int:

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from dalikit.generator_states import GeneratorStates
+
 __all__ = ["ItemSeeder", "seed_generators", "seeded_generators"]
 
 _lock = threading.RLock()
@@ -53,7 +55,7 @@ def seeded_generators(seed: int, position: int, purpose: int) -> Iterator[None]:
 
 @contextmanager
 def _seeded(*seeds: Any) -> Iterator[None]:
-    before = _States()
+    before = GeneratorStates()
     try:
         _seed(*seeds)
         yield
@@ -79,7 +81,7 @@ class ItemSeeder:
     In the user's own process (`put_back`) the caller's states come back afterwards, and no block of `seeded_generators`
     in another thread runs meanwhile, so an item must not wait for one. One thread at a time.
 
-    Takes about 0.1 ms a call if nothing is drawn, and 14 us an item if it is.
+    Takes about 25 us a call if nothing is drawn, and 14 us an item if it is.
 
     Args:
         seed: the loader's.
@@ -96,19 +98,30 @@ class ItemSeeder:
         self._draws: bool | None = None
         """Whether items draw; None: nobody has looked yet."""
 
-    def read(self, read: Callable[[int], Any], positions: Sequence[int]) -> list[Any]:
+    def read(
+        self,
+        read: Callable[[int], Any],
+        positions: Sequence[int],
+        read_all: Callable[[], list[Any]] | None = None,
+    ) -> list[Any]:
         """What `read(row)` gives for each row, in order.
 
         Args:
             read: reads an item; it may be asked for one twice.
             positions: of the items, by row.
+            read_all: reads all items in a row, in a shorter way; None: `read` does.
         """
+        if read_all is None:
+
+            def read_all() -> list[Any]:
+                return [read(row) for row in range(len(positions))]
+
         with _lock if self._put_back else nullcontext():
-            before = _States()
+            before = GeneratorStates()
             touched = True
             try:
                 if self._draws is False:
-                    items = self._read_unseeded(read, len(positions), before)
+                    items = self._read_unseeded(read_all, before)
                     if items is not None:
                         touched = False
                         return items
@@ -117,10 +130,10 @@ class ItemSeeder:
                 if touched and self._put_back:
                     before.put_back()
 
-    def _read_unseeded(self, read: Callable[[int], Any], count: int, before: _States) -> list[Any] | None:
+    def _read_unseeded(self, read_all: Callable[[], list[Any]], before: GeneratorStates) -> list[Any] | None:
         """None: they drew, so they have to be read again; an error that came after a draw may depend on it."""
         try:
-            items = [read(row) for row in range(count)]
+            items = read_all()
         except Exception:
             if not before.differ():
                 raise
@@ -134,45 +147,13 @@ class ItemSeeder:
         items = []
         for row, position in enumerate(positions):
             _seed(*_seeds(self._seed, position, self._purpose))
-            seeded = None if self._draws else _States()
+            seeded = None if self._draws else GeneratorStates()
             items.append(read(row))
             if seeded is not None and seeded.differ():
                 self._draws = True
         if items and self._draws is None:
             self._draws = False
         return items
-
-
-class _States:
-    """The states of the global generators, when it is made."""
-
-    def __init__(self) -> None:
-        self._numpy_random: Any = sys.modules.get("numpy.random")
-        self._random = random.getstate()
-        self._torch = torch.default_generator.get_state()
-        self._numpy = None if self._numpy_random is None else self._numpy_random.get_state(legacy=False)
-
-    def differ(self) -> bool:
-        """Whether anything was drawn or seeded since."""
-        return (
-            random.getstate() != self._random
-            or not torch.equal(torch.default_generator.get_state(), self._torch)
-            or (self._numpy is not None and not _equal(self._numpy_random.get_state(legacy=False), self._numpy))
-        )
-
-    def put_back(self) -> None:
-        """Makes them the generators' own again."""
-        random.setstate(self._random)
-        torch.default_generator.set_state(self._torch)
-        if self._numpy is not None:
-            self._numpy_random.set_state(self._numpy)
-
-
-def _equal(state: Any, other: Any) -> bool:
-    """Whether two of numpy's states, which are dicts of numbers, arrays and dicts, are the same."""
-    if isinstance(state, dict):
-        return all(_equal(part, other[name]) for name, part in state.items())
-    return bool((state == other).all()) if hasattr(state, "all") else bool(state == other)
 
 
 def _seed(for_random: int, for_numpy: tuple[int, ...], for_torch: int) -> None:

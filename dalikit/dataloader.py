@@ -22,10 +22,10 @@ from dalikit.arguments import (
     check_torch_arguments,
     describe,
     draw_seed,
-    holds_encoded,
     make_sampler,
     transform_of,
 )
+from dalikit.datasets.base import declares_images
 from dalikit.datasets.wrapped import unwrap
 from dalikit.delivery import Delivery
 from dalikit.fetch import HostFunction, ReadTask, Request
@@ -377,7 +377,7 @@ class DataLoader:
             recipe=self._recipe,
             options=self.options,
             batch_size=self.batch_size or 1,
-            on_threads=holds_encoded(self._source) and self.num_workers == 0,
+            on_threads=declares_images(self._source) and self.num_workers == 0,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,
             context=self.multiprocessing_context,

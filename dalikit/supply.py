@@ -12,7 +12,8 @@ from typing import Any
 
 from dalikit.collate import collate_targets
 from dalikit.engine import Engine, Executor
-from dalikit.fetch import LocalFeed, ReadTask, Request, ThreadFetcher, ThreadSource, make_reader
+from dalikit.fetch import LocalFeed, ReadTask, Request, ThreadFetcher, ThreadSource
+from dalikit.fetch.reader import Reader, is_iterable, make_reader
 from dalikit.fetch.session import WorkerSession
 from dalikit.fetch.startup import Startup
 from dalikit.options import LoaderOptions
@@ -68,6 +69,7 @@ class Supply:
         self._opening = threading.Lock()
         self._engine: Engine | None = None
         self._fetcher: ThreadFetcher | None = None
+        self._reader: Reader | None = None
         self._persistent: WorkerSession | None = None
         self._sessions: weakref.WeakKeyDictionary[FedPipe, WorkerSession] = weakref.WeakKeyDictionary()
         """Of the iterations that there are: one that is dropped takes its worker processes along."""
@@ -107,7 +109,7 @@ class Supply:
                 session = self._get_session(task)
                 feed: Any = session.begin(requests, passes, first_worker=first_worker)
             else:
-                feed = LocalFeed(make_reader(task), requests)
+                feed = LocalFeed(self._get_reader(task), requests)
             pipe = FedPipe(
                 feed,
                 self._get_engine,
@@ -150,6 +152,14 @@ class Supply:
         if session.persistent:
             self._persistent = session
         return session
+
+    def _get_reader(self, task: ReadTask) -> Reader:
+        """One for all iterations, as it learns about the dataset; iterable ones are iterated by a new one each time."""
+        if is_iterable(task.dataset):
+            return make_reader(task)
+        if self._reader is None:
+            self._reader = make_reader(task)
+        return self._reader
 
     def _get_engine(self) -> Engine:
         if self._engine is None:

@@ -22,6 +22,7 @@ FLOORS = {
     "dalikit.memory": 0,
     "dalikit.threads": 0,
     "dalikit.callables": 0,
+    "dalikit.generator_states": 0,
     "dalikit.samples": 0,
     "dalikit.items": 0,
     "dalikit.signatures": 0,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dalikit.storage import Location
 
-__all__ = ["Encoded", "ImageDataset", "KeyedDataset", "LocatedDataset"]
+__all__ = ["Encoded", "ImageDataset", "KeyedDataset", "LocatedDataset", "declares_images"]
 
 Encoded = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 """An image file's bytes; an array is 1-D."""
@@ -70,3 +70,12 @@ class KeyedDataset(Protocol):
     def get_key(self, index: int) -> str:
         """The name of row `index`: unique, and the same wherever the dataset lies."""
         ...
+
+
+def declares_images(dataset: Any) -> bool:
+    """Whether a dataset's class declares encoded images: is an ImageDataset.
+
+    The class is asked: a wrapper that hands on whatever attribute of another dataset, and has items of its own, would
+    else be read around its `__getitem__`.
+    """
+    return all(hasattr(type(dataset), name) for name in ("get_image_data", "get_target", "__len__"))

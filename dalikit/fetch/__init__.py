@@ -4,7 +4,6 @@ from dalikit.fetch.batch import ImageBatch, OtherBatch, Request, show_indices
 from dalikit.fetch.feed import Feed, FeedThread, LocalFeed, next_images
 from dalikit.fetch.headers import add_headers
 from dalikit.fetch.on_cpu import HostFunction
-from dalikit.fetch.reader import make_reader
 from dalikit.fetch.source import Pending, PushedSource, Source, ThreadSource
 from dalikit.fetch.task import ReadTask
 from dalikit.fetch.threads import PendingBatch, ThreadFetcher
@@ -25,7 +24,6 @@ __all__ = [
     "ThreadFetcher",
     "ThreadSource",
     "add_headers",
-    "make_reader",
     "next_images",
     "show_indices",
 ]

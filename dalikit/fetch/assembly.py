@@ -9,20 +9,21 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import default_collate, default_convert
 
-from dalikit.callables import seeded_generators
+from dalikit.callables import ItemSeeder
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
 from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, holds_bytes
-from dalikit.transforms.purposes import Purpose
 
 __all__ = ["assemble", "assemble_images"]
 
 Bytes = npt.NDArray[np.uint8]
 
 
-def assemble(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> ImageBatch | OtherBatch:
+def assemble(
+    task: ReadTask, request: Request, rows: Rows, items: list[Any], collation: ItemSeeder
+) -> ImageBatch | OtherBatch:
     """A batch of items, whose kind is found from the first one: the same whatever batches came before.
 
     Should there be bytes in the first item that do not begin as an image does, the next item is asked: they may be an
@@ -33,6 +34,7 @@ def assemble(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> 
         request: the batch that was asked for.
         rows: the items' indices and positions.
         items: at least one; the one, if the request is not `batched`.
+        collation: seeds what the user's collate_fn draws.
 
     Raises:
         ArgumentError: the items hold no image, but the loader has a transform for images; or more than one; or items
@@ -51,7 +53,7 @@ def assemble(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> 
             break
     if task.transformed or task.encoded:
         raise _no_image(task, rows, items[0])
-    return _assemble_others(task, request, rows, items)
+    return _assemble_others(task, request, rows, items, collation)
 
 
 def _assemble_found(
@@ -131,15 +133,18 @@ def assemble_images(
     )
 
 
-def _assemble_others(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> OtherBatch:
+def _assemble_others(
+    task: ReadTask, request: Request, rows: Rows, items: list[Any], collation: ItemSeeder
+) -> OtherBatch:
     default, value = (default_collate, items) if request.batched else (default_convert, items[0])
     first_position = int(rows.positions[0])
-    if task.collate_fn is None:
+    function = task.collate_fn
+    if function is None:
         value = _collate(rows, default, value)
     else:
         # What a user's function draws by chance follows from the batch's position too.
-        with seeded_generators(task.seed, first_position, Purpose.COLLATION):
-            value = _collate(rows, task.collate_fn, value)
+        given, own = value, function
+        [value] = collation.read(lambda _: _collate(rows, own, given), [first_position])
     return OtherBatch(value, first_position, request.taken, request.state, request.indices)
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dalikit.callables import ItemSeeder
 from dalikit.errors import StateError
 from dalikit.fetch.assembly import assemble
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["IterableReading"]
 
@@ -41,6 +43,7 @@ class IterableReading:
         self._worker = worker_id
         self._num_workers = num_workers
         self._states = dict(task.states or {})
+        self._collation = ItemSeeder(task.seed, Purpose.COLLATION, put_back=True)
         self._passes: int | None = None
         self._iterator: Iterator[Any] = iter(())
         self._count = 0
@@ -61,7 +64,7 @@ class IterableReading:
         rows = self._rows(len(items))
         self._count += len(items)
         full = request._replace(batched=size is not None, state=self._state())
-        return assemble(self._task, full, rows, items)
+        return assemble(self._task, full, rows, items, self._collation)
 
     def _begin(self, passes: int) -> None:
         """Iterates anew; the first time from where a state says."""

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from torch.utils.data import IterableDataset, Subset
 
 from dalikit.callables import ItemSeeder
-from dalikit.datasets.wrapped import lies_in_files
+from dalikit.datasets.base import declares_images
+from dalikit.datasets.wrapped import comes_first, lies_in_files
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.assembly import assemble, assemble_images
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
@@ -21,7 +22,7 @@ from dalikit.items import as_encoded, is_bytes
 from dalikit.storage import Arena, read_local
 from dalikit.transforms.purposes import Purpose
 
-__all__ = ["ReadTask", "Reader", "declares_images", "is_iterable", "make_reader"]
+__all__ = ["Reader", "is_iterable", "make_reader"]
 
 Bytes = npt.NDArray[np.uint8]
 Reading = Callable[[Request], ImageBatch | OtherBatch | None]
@@ -78,11 +79,6 @@ def is_iterable(dataset: Any) -> bool:
     return hasattr(dataset, "__iter__") and not hasattr(dataset, "__getitem__") and not declares_images(dataset)
 
 
-def declares_images(dataset: Any) -> bool:
-    """Whether the dataset declares encoded images (see dalikit.datasets.base.ImageDataset)."""
-    return all(hasattr(dataset, name) for name in ("get_image_data", "get_target", "__len__"))
-
-
 def _rows_of(task: ReadTask, request: Request) -> Rows:
     """The rows of a map-style dataset.
 
@@ -107,24 +103,18 @@ class ItemReading:
         self._task = task
         self._seeder = ItemSeeder(task.seed, Purpose.ITEM, put_back=put_back)
         self._whole = _reads_whole(task.dataset)
+        self._collation = ItemSeeder(task.seed, Purpose.COLLATION, put_back=True)
 
     def read(self, request: Request) -> ImageBatch | OtherBatch:
         """The batch."""
         rows = _rows_of(self._task, request)
         positions = rows.positions.tolist()
+        items: list[Any]
         if self._whole and request.batched:
             [items] = self._seeder.read(lambda _: self._items(rows), positions[:1])
         else:
-            items = self._seeder.read(lambda row: self._item(rows, row), positions)
-        return assemble(self._task, request, rows, items)
-
-    @staticmethod
-    def _item(rows: Rows, row: int) -> Any:
-        try:
-            return rows.dataset[rows.indices[row]]
-        except Exception as error:  # the dataset's own: its type stays
-            rows.tell(error, row, "read")
-            raise
+            items = self._seeder.read(lambda row: _item(rows, row), positions, lambda: _each_item(rows))
+        return assemble(self._task, request, rows, items, self._collation)
 
     @staticmethod
     def _items(rows: Rows) -> list[Any]:
@@ -134,6 +124,26 @@ class ItemReading:
             rows.tell_all(error, "read")
             raise
         return _checked(rows, items, "__getitems__")
+
+
+def _item(rows: Rows, row: int) -> Any:
+    try:
+        return rows.dataset[rows.indices[row]]
+    except Exception as error:  # the dataset's own: its type stays
+        rows.tell(error, row, "read")
+        raise
+
+
+def _each_item(rows: Rows) -> list[Any]:
+    """Every item: a loop without more, as an item may take no longer than the loop."""
+    dataset, items = rows.dataset, []
+    try:
+        for index in rows.indices:
+            items.append(dataset[index])  # noqa: PERF401 - their number tells which one failed
+    except Exception as error:
+        rows.tell(error, len(items), "read")
+        raise
+    return items
 
 
 def _reads_whole(dataset: Any) -> bool:
@@ -175,7 +185,7 @@ class DeclaredReading:
 
     def __init__(self, task: ReadTask) -> None:
         self._task = task
-        self._whole = _comes_first(task.dataset, "get_batch")
+        self._whole = comes_first(task.dataset, "get_batch")
         self._in_files = lies_in_files(task.dataset)
 
     def read(self, request: Request) -> ImageBatch:
@@ -237,13 +247,3 @@ def _transform_target(transform: Callable[[Any], Any], rows: Rows, row: int, tar
 def _as_bytes(data: Any) -> Bytes:
     """uint8 (n,), not copied: of all that shows its memory, as mapped files do."""
     return as_encoded(data) if is_bytes(data) else np.frombuffer(data, dtype=np.uint8)
-
-
-def _comes_first(dataset: Any, method: str) -> bool:
-    """Whether the dataset has a method, and no subclass has a `get_image_data` of its own that it does not know."""
-    for cls in type(dataset).__mro__:
-        if method in vars(cls):
-            return True
-        if "get_image_data" in vars(cls):
-            return False
-    return False

@@ -258,8 +258,9 @@ class WorkerFeed:
         """
         if self._session._owner != os.getpid() or not self._serving.started:
             return "stage=read in worker processes"
+        text = self._serving.describe()
         stacks = self._serving.stacks()
-        return f"{self._serving.describe()}.\n{stacks}" if stacks else f"{self._serving.describe()}."
+        return f"{text}.\n{stacks}" if stacks else f"{text}."
 
 
 def _unreadable(worker_id: int, request: Request, error: Exception) -> RuntimeError:

@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from dalikit.fetch import Request
-from dalikit.fetch.reader import Reader, ReadTask, make_reader
+from dalikit.fetch.reader import Reader, make_reader
+from dalikit.fetch.task import ReadTask
 
 __all__ = ["Declared", "Items", "Whole", "pixels_of", "png_of", "read", "reader_of", "request_of"]
 

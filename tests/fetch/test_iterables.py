@@ -22,7 +22,8 @@ from webdataset import TarWriter
 from dalikit.errors import ArgumentError, DecodeError, StateError
 from dalikit.fetch import HostFunction, ImageBatch, OtherBatch, Request
 from dalikit.fetch.headers import add_headers
-from dalikit.fetch.reader import Reader, ReadTask, make_reader
+from dalikit.fetch.reader import Reader, make_reader
+from dalikit.fetch.task import ReadTask
 from dalikit.items import PAIR, Layout
 from samplers import position
 

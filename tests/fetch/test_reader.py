@@ -82,7 +82,7 @@ class TestIndices:
         dataset = Items(lambda index: str(type(index)))
         for indices, name in (
             (np.arange(2), "int"),
-            ([np.int32(3)], "int"),
+            ([np.int32(3)], "numpy.int32"),
             (["key"], "str"),
             ([(1, 2)], "tuple"),
         ):

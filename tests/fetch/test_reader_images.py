@@ -17,10 +17,11 @@ from reading import Declared, Items, pixels_of, png_of, read, reader_of, request
 
 from dalikit.callables import seeded_generators
 from dalikit.datasets import ImageFolder
+from dalikit.datasets.base import declares_images
 from dalikit.errors import ArgumentError, DecodeError, ReadError
 from dalikit.fetch import HostFunction, ImageBatch, OtherBatch, Request
 from dalikit.fetch.headers import add_headers
-from dalikit.fetch.reader import declares_images, is_iterable
+from dalikit.fetch.reader import is_iterable
 from dalikit.items import PAIR, Layout
 from dalikit.transforms.purposes import Purpose
 

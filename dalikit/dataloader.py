@@ -28,6 +28,7 @@ from dalikit.arguments import (
 from dalikit.datasets.base import declares_images
 from dalikit.datasets.wrapped import unwrap
 from dalikit.delivery import Delivery
+from dalikit.errors import ArgumentError
 from dalikit.fetch import HostFunction, ReadTask, Request
 from dalikit.fetch.startup import make_startup
 from dalikit.iteration import BatchIterator
@@ -51,6 +52,9 @@ from samplers import Sampler
 __all__ = ["DataLoader"]
 
 _LOG = logging.getLogger("dalikit")
+
+_FIXED = frozenset({"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"})
+"""Attributes that cannot be set once a loader is made: torch's."""
 
 
 class DataLoader:
@@ -140,7 +144,7 @@ class DataLoader:
         seed: int | None = None,
         **options: Unpack[OptionArguments],
     ) -> None:
-        del pin_memory_device, in_order
+        self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.dataset = check_dataset(dataset)
         self._collate_fn = check_callable("collate_fn", collate_fn)
         self.worker_init_fn = check_callable("worker_init_fn", worker_init_fn)
@@ -155,7 +159,7 @@ class DataLoader:
             batch_sampler=batch_sampler,
             num_workers=num_workers,
             collate_fn=collate_fn,
-            drop_last=check_bool("drop_last", drop_last),
+            drop_last=drop_last,
             multiprocessing_context=multiprocessing_context,
             generator=generator,
             prefetch_factor=prefetch_factor,
@@ -183,6 +187,17 @@ class DataLoader:
         self._supply: Supply | None = None
         self._opening = threading.Lock()
         self._finalizer: weakref.finalize[Any, Any] | None = None
+        self._made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As for any object, but what the order follows from is fixed.
+
+        Raises:
+            ArgumentError: it would have no effect any more.
+        """
+        if name in _FIXED and "_made" in vars(self):
+            raise ArgumentError(f"{name} attribute should not be set after DataLoader is initialized; make a new one")
+        super().__setattr__(name, value)
 
     def _make_order(self, checked: TorchDataLoader[Any], sampler: Any) -> Order:
         """Which samples each batch holds; sets `sampler` and `batch_sampler` as torch's loader has them."""
@@ -218,9 +233,10 @@ class DataLoader:
         return len(self.dataset) > 0
 
     def _use_sampler(self, sampler: Sampler) -> None:
-        self.sampler = sampler
+        attributes = vars(self)  # which are fixed for others
+        attributes["sampler"] = sampler
         if self.batch_size is not None:
-            self.batch_sampler = BatchSampler(sampler, self.batch_size, self.drop_last)
+            attributes["batch_sampler"] = BatchSampler(sampler, self.batch_size, self.drop_last)
 
     # Iteration
 

@@ -65,8 +65,7 @@ class Serving:
 
     def start(self, prefetch_factor: int, context: Any) -> None:
         """Starts the processes."""
-        files = tuple(self._folder.file(worker_id) for worker_id in range(self.num_workers))
-        place = WorkerPlace(self.num_workers, self.tickets.tag, self._passes, self._shift, self.board, files)
+        place = WorkerPlace(self.num_workers, self.tickets.tag, self._passes, self._shift, self.board, self._folder)
         try:
             self._processes = start_workers(
                 WorkerDataset(self._task, self._startup, place),

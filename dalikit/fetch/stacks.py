@@ -30,14 +30,21 @@ _QUIET_LOOKS = 3  # a dump has no end mark: it is whole when nothing was added f
 
 
 class StackFolder:
-    """A temporary folder with one file a worker process. Gone with `remove`, or when this is collected.
+    """A temporary folder with one file a worker process. Gone with `remove`, or when this is collected: hold it as long
+    as there are workers, which write into it.
 
-    The process that made it removes it; its copy in a forked child leaves it alone.
+    The process that made it removes it; copies in other processes leave it alone.
     """
 
     def __init__(self) -> None:
         self._path = Path(tempfile.mkdtemp(prefix="dalikit-stacks-"))
         self._finalizer = weakref.finalize(self, _remove, self._path, os.getpid())
+
+    def __getstate__(self) -> Path:
+        return self._path
+
+    def __setstate__(self, path: Path) -> None:
+        self._path = path
 
     def file(self, worker_id: int) -> Path:
         """Where a worker process writes. It makes the file once it can answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -43,7 +44,23 @@ class Startup:
                     name=name,
                 ) from error
         if self.worker_globals is not None:
-            vars(sys.modules["__main__"]).update(pickle.loads(self.worker_globals))
+            placed = pickle.loads(self.worker_globals)
+            for scope in _main_scopes():
+                scope.update(placed)
+
+
+def _main_scopes() -> list[dict[str, Any]]:
+    """The globals of the main module, and those that its functions see: not the same in a process that was spawned,
+    where multiprocessing runs the user's script and makes a module of a copy of its globals.
+    """
+    main = sys.modules["__main__"]
+    scopes = {id(vars(main)): vars(main)}
+    for value in tuple(vars(main).values()):
+        for member in (value, *vars(value).values()) if isinstance(value, type) else (value,):
+            scope = getattr(inspect.unwrap(getattr(member, "__func__", member)), "__globals__", None)
+            if scope is not None and scope.get("__name__") == main.__name__:
+                scopes[id(scope)] = scope
+    return list(scopes.values())
 
 
 def make_startup(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum, unique
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +23,7 @@ from dalikit.fetch.batch import Request
 from dalikit.fetch.board import Board
 from dalikit.fetch.packing import Sealed, Unreadable, pack, seal
 from dalikit.fetch.reader import Reader, is_iterable, make_reader
-from dalikit.fetch.stacks import answer_with_stacks
+from dalikit.fetch.stacks import StackFolder, answer_with_stacks
 from dalikit.fetch.startup import Startup
 from dalikit.fetch.task import ReadTask
 from dalikit.transforms.purposes import Purpose
@@ -76,8 +75,8 @@ class WorkerPlace:
     first_worker: int
     """The worker that gives the first batch: torch's worker 0 is this one."""
     board: Board
-    stack_files: tuple[Path, ...]
-    """For each worker, where it writes its stacks."""
+    stacks: StackFolder
+    """Where workers write their stacks."""
 
 
 class LazyWorkerInfo(torch_worker.WorkerInfo):
@@ -160,7 +159,7 @@ class WorkerDataset:
         """
         place = self._place
         self._id = (worker_id + place.first_worker) % place.num_workers
-        self._stack_file = answer_with_stacks(place.stack_files[self._id])
+        self._stack_file = answer_with_stacks(place.stacks.file(self._id))
         try:
             self._seed_generators(place.passes)
             self._startup.prepare(self._id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -40,21 +39,23 @@ def grown(passes: Any, *, workers: int = 0) -> int:
     """
     for _ in itertools.islice(passes, FEW):
         pass
-    wait_until(lambda: len(worker_processes()) == workers)
-    before, memory = resources(), psutil.Process().memory_info().rss
+    before, memory = at_rest(), psutil.Process().memory_info().rss
     for _ in itertools.islice(passes, MANY - FEW):
         pass
-    wait_until(lambda: resources() == before)
-    assert resources() == before
+    after = at_rest()
+    assert after == before
+    assert after[2] == workers
     return int(psutil.Process().memory_info().rss - memory)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Workers that were told to end are gone soon."""
+def at_rest() -> tuple[int, int, int]:
+    """The resources once they stay the same: what was broken off is closed soon, but not at once."""
     gc.collect()
-    end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
+    seen = [resources()]
+    while len(seen) < 200 and (len(seen) < 10 or len(set(seen[-10:])) > 1):
+        time.sleep(0.05)
+        seen.append(resources())
+    return seen[-1]
 
 
 @pytest.mark.parametrize("named", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}], ids=str)

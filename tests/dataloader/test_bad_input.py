@@ -55,7 +55,7 @@ Make = Callable[..., DataLoader]
         ({"num_workers": 2.0}, r"num_workers=2\.0: must be a whole number, at least 0"),
         ({"num_workers": True}, r"num_workers=True: must be a whole number, at least 0"),
         ({"collate_fn": 5}, r"collate_fn=5: must be a function or None"),
-        ({"drop_last": "no"}, r"drop_last='no': must be True or False"),
+        ({"drop_last": "no"}, r"drop_last should be a boolean value, but got drop_last=no"),
         ({"rank": "0", "world_size": 2}, r"rank='0', world_size=2: must be 0 <= rank < world_size"),
         ({"persistent_workers": True}, r"persistent_workers option needs num_workers > 0"),
         ({"dtype": torch.int8}, r"dtype=torch\.int8: must be torch\.float32"),

@@ -38,7 +38,7 @@ class TestEncoded:
         assert batch.targets.tolist() == [20, 0]
         assert (batch.layout, batch.decoded, batch.collated, batch.batched) == (PAIR, False, True, True)
         assert (batch.taken, batch.state, batch.headers) == (3, {"a": 1}, [])
-        assert batch.indices is request.indices
+        assert list(batch.indices) == [2, 0]
         assert batch.positions is request.positions
 
     def test_a_collate_fn_of_the_users_is_left_the_targets(self) -> None:

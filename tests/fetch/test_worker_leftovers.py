@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,18 @@ from dalikit.errors import LoaderClosedError
 from dalikit.fetch.session import WorkerFeed, WorkerSession
 
 
-def folders() -> set[str]:
-    """Of stacks, that there are."""
-    return {path.name for path in Path(tempfile.gettempdir()).glob("dalikit-stacks-*")}
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[Path]]]:
+    """The folders of stacks that there are: none at the end."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # of scripts
+
+    def look() -> list[Path]:
+        return list(tmp_path.glob("dalikit-stacks-*"))
+
+    yield look
+    gc.collect()
+    assert look() == []
 
 
 def whole(_: WorkerSession, feed: WorkerFeed) -> None:
@@ -53,7 +63,7 @@ def stopped(session: WorkerSession, feed: WorkerFeed) -> None:
 @pytest.mark.parametrize("persistent", [False, True])
 def test_nothing_is_left_after_many_passes(end: Callable[[Any, Any], None], persistent: bool) -> None:
     """Processes, threads, open files and folders after 30 as after 5."""
-    before, counts = folders(), []
+    counts = []
     for number in range(30):
         session = open_session(Images(), persistent=persistent)
         end(session, session.begin(requests(6), 0))
@@ -64,7 +74,6 @@ def test_nothing_is_left_after_many_passes(end: Callable[[Any, Any], None], pers
             _await_threads()
             counts.append((psutil.Process().num_fds(), threading.active_count()))
     assert counts[0] == counts[1]
-    assert folders() <= before
 
 
 def _await_threads() -> None:
@@ -221,14 +230,12 @@ def test_a_script_that_ends_with_work_in_flight(
     tmp_path: Path, waiting: str, ending: str, status: int, printed: str
 ) -> None:
     """Its exit status and output are its own; no process is left."""
-    before = folders()
     process = _run(_script(tmp_path, waiting, ending), "sleep", "fork")
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (status, "running\n"), errors
     assert errors.endswith(printed) if printed else errors == ""
     assert "Exception ignored" not in errors
     await_no_children()
-    assert folders() <= before
 
 
 def test_a_script_with_spawned_workers(tmp_path: Path) -> None:
@@ -252,7 +259,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
     await_no_children()
 
 
-def test_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_a_parent_that_is_killed(tmp_path: Path, folders: Callable[[], list[Path]]) -> None:
     """Its idle workers end by themselves: torch's look after their parent every five seconds."""
     process = _run(_script(tmp_path, "pass", "time.sleep(60)"), "sleep", "fork")
     assert process.stdout is not None
@@ -263,3 +270,5 @@ def test_a_parent_that_is_killed(tmp_path: Path) -> None:
     process.communicate()
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert alive == []
+    for folder in folders():  # nobody was left to remove it
+        shutil.rmtree(folder)

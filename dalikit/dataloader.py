@@ -377,7 +377,7 @@ class DataLoader:
         function = self._recipe.function
         return Plan(
             task=ReadTask(
-                dataset=self._source,
+                dataset=self.dataset,
                 seed=self.seed,
                 collate_fn=self._collate_fn,
                 transformed=self._transformed,
@@ -393,6 +393,7 @@ class DataLoader:
             recipe=self._recipe,
             options=self.options,
             batch_size=self.batch_size or 1,
+            source=self._source,
             on_threads=declares_images(self._source) and self.num_workers == 0,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,

@@ -36,8 +36,10 @@ class Plan:
     options: LoaderOptions
     batch_size: int
     """The largest batch that is expected."""
+    source: Any
+    """The dataset, or the view that stands for a Subset of one with encoded images."""
     on_threads: bool
-    """The dataset gives encoded bytes and is read by threads of this process."""
+    """It gives encoded bytes and is read by threads of this process."""
     num_workers: int = 0
     prefetch_factor: int | None = None
     context: Any = None
@@ -178,7 +180,7 @@ class Supply:
         if self._fetcher is None:
             plan = self._plan
             self._fetcher = ThreadFetcher(
-                plan.task.dataset,
+                plan.source,
                 num_threads=min(_READING_THREADS, plan.options.num_threads or 1),
                 adjust_orientation=plan.recipe.decode.adjust_orientation,
                 function=plan.task.function,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.data import IterableDataset, Subset
 
 from dalikit.callables import ItemSeeder
 from dalikit.datasets.base import declares_images
-from dalikit.datasets.wrapped import comes_first, lies_in_files
+from dalikit.datasets.wrapped import comes_first, lies_in_files, unwrap
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.assembly import assemble, assemble_images
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
@@ -67,8 +68,9 @@ def make_reader(task: ReadTask, worker_id: int = 0, num_workers: int = 0) -> Rea
     """
     if is_iterable(task.dataset):
         return Reader(IterableReading(task, worker_id, num_workers).read)
-    if declares_images(task.dataset):
-        return Reader(DeclaredReading(task).read)
+    source = unwrap(task.dataset)  # not before: in a worker, `get_worker_info().dataset` is what the user gave
+    if declares_images(source):
+        return Reader(DeclaredReading(replace(task, dataset=source)).read)
     return Reader(ItemReading(task, put_back=num_workers == 0).read)
 
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from dalikit.datasets.wrapped import unwrap
 from dalikit.fetch.batch import Request
 from dalikit.fetch.board import Board
 from dalikit.fetch.processes import WorkerProcesses, start_workers
@@ -33,6 +34,7 @@ class Serving:
 
     def __init__(self, task: ReadTask, startup: Startup, num_workers: int, *, endless: bool) -> None:
         self._task = task
+        self._source = unwrap(task.dataset)
         self._startup = startup
         self._passes = 0
         self.num_workers = num_workers
@@ -46,8 +48,8 @@ class Serving:
 
     @property
     def dataset(self) -> Any:
-        """The loader's own."""
-        return self._task.dataset
+        """Whose samples the batches are of, for messages."""
+        return self._source
 
     @property
     def started(self) -> bool:

@@ -301,3 +301,26 @@ def test_a_function_of_the_users(load: Make, paths: list[Path], form: str, num_w
     images, _ = next(iter(load(Photographs(paths, form), transform=transform, num_workers=num_workers)))
     assert torch.equal(images[:, 0], images[:, 1])
     assert torch.equal(images[:, 1], images[:, 2])
+
+
+class Told(ImageFolder):
+    """Rows whose target the worker's copy of the dataset decides."""
+
+    told = 0
+
+    def get_target(self, index: int) -> int:
+        return self.told
+
+
+def tell(worker_id: int) -> None:
+    """What worker_init_fn is for: the dataset's copy in this worker."""
+    info = torch.utils.data.get_worker_info()
+    assert info is not None
+    assert isinstance(info.dataset, Subset)
+    info.dataset.dataset.told = 7 + worker_id
+
+
+def test_worker_init_fn_sees_the_users_own_dataset(load: Make, folder: Path) -> None:
+    """A Subset, though its samples are read from the dataset inside."""
+    loader = load(Subset(Told(folder), range(10)), num_workers=2, worker_init_fn=tell, multiprocessing_context="fork")
+    assert [targets.tolist() for _, targets in loader] == [[7] * 5, [8] * 5]

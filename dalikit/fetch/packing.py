@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
+from dalikit.fetch.blocks import BlockPool, BlockReference, Lease
 from dalikit.items import Layout
 
 __all__ = ["PackedImages", "PackedOther", "Sealed", "Unreadable", "pack", "seal", "unpack", "unseal"]
@@ -30,8 +31,9 @@ _PROTOCOL = 5
 class PackedImages(NamedTuple):
     """An ImageBatch on its way."""
 
-    memory: torch.Tensor | None
-    """uint8 (n,), in shared memory unless it is small: the images one behind the other. None: there is not one byte."""
+    memory: torch.Tensor | BlockReference | Lease | None
+    """The images one behind the other: uint8 (n,), if they are few bytes; else in a worker's block, of which a
+    reference is sent, for a lease to be made of it (`KnownBlocks`). None: there is not one byte."""
     starts: npt.NDArray[np.int64]
     """int64 (B,): where in it each begins."""
     shapes: npt.NDArray[np.int64]
@@ -59,24 +61,29 @@ class PackedOther(NamedTuple):
     state: Any
 
 
-def pack(batch: ImageBatch | OtherBatch, *, with_rows: bool) -> PackedImages | PackedOther:
+def pack(
+    batch: ImageBatch | OtherBatch, *, with_rows: bool, blocks: BlockPool | None = None
+) -> PackedImages | PackedOther:
     """Makes a batch ready to be sealed. Copies its images once, into memory that the receiver will see.
 
     Args:
         batch: any. Its headers do not travel.
         with_rows: whether the receiver does not know the indices and positions.
+        blocks: the worker's. None: the images travel within the message.
 
     Raises:
         Exception: what pickle raises if targets that are not collated cannot be pickled.
     """
     if isinstance(batch, OtherBatch):
         return PackedOther(batch.value, batch.first_position, batch.taken, batch.state)
-    memory, starts, shapes = _gather(batch.data, 3 if batch.decoded else 1)
+    # What may fail comes before a block is taken.
+    targets = batch.targets if batch.collated else _dumps(_InliningPickler, batch.targets)
+    memory, starts, shapes = _gather(batch.data, 3 if batch.decoded else 1, blocks)
     return PackedImages(
         memory=memory,
         starts=starts,
         shapes=shapes,
-        targets=batch.targets if batch.collated else _dumps(_InliningPickler, batch.targets),
+        targets=targets,
         indices=batch.indices if with_rows else None,
         positions=batch.positions if with_rows else None,
         layout=batch.layout,
@@ -118,8 +125,8 @@ def unpack(packed: PackedImages | PackedOther, dataset: Any, request: Request) -
 
 
 def _gather(
-    data: list[npt.NDArray[np.uint8]], ndim: int
-) -> tuple[torch.Tensor | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    data: list[npt.NDArray[np.uint8]], ndim: int, blocks: BlockPool | None
+) -> tuple[torch.Tensor | BlockReference | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The images in one piece of memory; where each begins; and the shapes."""
     shapes = np.array([array.shape for array in data], dtype=np.int64).reshape(len(data), ndim)
     sizes = shapes.prod(axis=1)
@@ -128,27 +135,20 @@ def _gather(
     total = int(ends[-1]) if len(data) else 0
     if total == 0:
         return None, starts, shapes
-    memory = _allocate(total)
-    whole = memory.numpy()
+    block = blocks.take(total) if blocks is not None and total > _INLINE_BYTES else None
+    memory = torch.zeros(total, dtype=torch.uint8) if block is None else None
+    whole = block.memory if block is not None else cast(torch.Tensor, memory).numpy()
     for array, start, size in zip(data, starts.tolist(), sizes.tolist(), strict=True):
         np.copyto(whole[start : start + size].reshape(array.shape), array)
-    return memory, starts, shapes
-
-
-def _allocate(size: int) -> torch.Tensor:
-    """uint8 (size,), zeros."""
-    if size <= _INLINE_BYTES:
-        return torch.zeros(size, dtype=torch.uint8)
-    # Allocated where it is to lie, as torch's default_collate does in workers: sending it copies nothing.
-    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(storage)
+    return memory if block is None or blocks is None else blocks.refer(block), starts, shapes
 
 
 def _views(packed: PackedImages) -> list[npt.NDArray[np.uint8]]:
     shapes = packed.shapes.tolist()
     if packed.memory is None:
         return [np.empty(shape, dtype=np.uint8) for shape in shapes]
-    whole = packed.memory.numpy()
+    assert not isinstance(packed.memory, BlockReference), "KnownBlocks.open was not called"
+    whole = packed.memory.memory if isinstance(packed.memory, Lease) else packed.memory.numpy()
     ends = (packed.starts + packed.shapes.prod(axis=1)).tolist()
     views = (whole[start:end] for start, end in zip(packed.starts.tolist(), ends, strict=True))
     if not packed.decoded:

@@ -8,7 +8,9 @@ from typing import Any
 
 from dalikit.datasets.wrapped import unwrap
 from dalikit.fetch.batch import Request
+from dalikit.fetch.blocks import BlockReference, KnownBlocks
 from dalikit.fetch.board import Board
+from dalikit.fetch.packing import PackedImages
 from dalikit.fetch.processes import WorkerProcesses, start_workers
 from dalikit.fetch.stacks import StackFolder, worker_stacks
 from dalikit.fetch.startup import Startup
@@ -40,6 +42,7 @@ class Serving:
         self.num_workers = num_workers
         self.tickets = Tickets(num_workers, endless=endless)
         self.board = Board(num_workers)
+        self._blocks = KnownBlocks()
         self.broken = False
         """A worker died, or waiting was interrupted in the middle of an answer."""
         self._folder = StackFolder()
@@ -90,12 +93,23 @@ class Serving:
         assert processes is not None
         try:
             answer = processes.poll()
-            return None if answer is None else (self.tickets.answered(), answer)
+            if answer is None:
+                return None
+            ticket = self.tickets.answered()
+            return ticket, self._with_block(ticket, answer)
         except BaseException as error:
             self.broken = True
             if isinstance(error, RuntimeError):
                 error.add_note(self._describe_dead(processes))
             raise
+
+    def _with_block(self, ticket: Ticket, answer: Answer) -> Answer:
+        """The answer with a lease of its block, which is over when whoever has the answer lets go of it."""
+        content = answer.content
+        if not isinstance(content, PackedImages) or not isinstance(content.memory, BlockReference):
+            return answer
+        lease = self._blocks.open(self.worker_of(ticket), content.memory)
+        return answer._replace(content=content._replace(memory=lease))
 
     def end(self, grace: float = 0.5, idle_grace: float = 5.0) -> None:
         """Ends the processes and waits for that.

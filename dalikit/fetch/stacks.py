@@ -26,6 +26,7 @@ STACK_SIGNAL = signal.SIGRTMAX - 6
 
 _ANSWER_SECONDS = 0.5
 _LOOK_SECONDS = 0.01
+_REMOVALS = 10  # at the interpreter's exit a worker that is just starting may put its file into the folder meanwhile
 _QUIET_LOOKS = 3  # a dump has no end mark: it is whole when nothing was added for so many looks
 
 
@@ -56,8 +57,12 @@ class StackFolder:
 
 
 def _remove(path: Path, process: int) -> None:
-    if os.getpid() == process:
+    if os.getpid() != process:
+        return
+    for _ in range(_REMOVALS):
         shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
 
 
 def answer_with_stacks(path: Path) -> IO[Any] | None:

@@ -20,8 +20,9 @@ from torch.utils.data._utils import worker as torch_worker
 from dalikit.callables import seed_generators
 from dalikit.errors import ArgumentError, SampleError
 from dalikit.fetch.batch import Request
+from dalikit.fetch.blocks import BlockPool, BlockReference
 from dalikit.fetch.board import Board
-from dalikit.fetch.packing import Sealed, Unreadable, pack, seal
+from dalikit.fetch.packing import PackedImages, PackedOther, Sealed, Unreadable, pack, seal
 from dalikit.fetch.reader import Reader, is_iterable, make_reader
 from dalikit.fetch.stacks import StackFolder, answer_with_stacks
 from dalikit.fetch.startup import Startup
@@ -127,6 +128,7 @@ class WorkerDataset:
         self._id = 0
         self._tag = place.tag
         self._reader: Reader | None = None
+        self._blocks = BlockPool()
         self._failure: Sealed | None = None
         self._stack_file: Any = None
 
@@ -213,12 +215,21 @@ class WorkerDataset:
             batch = self._reader.read(request)
             if batch is None:
                 return Answer(Kind.END)
-            return Answer(Kind.BATCH, seal(pack(batch, with_rows=is_iterable(self._get_task().dataset))))
+            with_rows = is_iterable(self._get_task().dataset)
+            return Answer(Kind.BATCH, self._seal(pack(batch, with_rows=with_rows, blocks=self._blocks)))
         except SampleError as error:
             return self._tell(error)
         except Exception as error:
             error.add_note(f"in worker process {self._id} (pid {os.getpid()}), which was reading {show(request)}")
             return Answer(Kind.FAILURE, self._wrap(error))
+
+    def _seal(self, packed: PackedImages | PackedOther) -> Sealed:
+        try:
+            return seal(packed)
+        except Exception:
+            if isinstance(packed, PackedImages) and isinstance(packed.memory, BlockReference):
+                self._blocks.give_back(packed.memory)
+            raise
 
     def _enter(self, ticket: Ticket) -> None:
         """Begins another pass, if this is its first ticket, as a new process would."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 import torch
-from worker_datasets import Images, Numbers, drain, open_session, requests
+from worker_datasets import Images, Numbers, children, drain, open_session, requests
 
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.fetch.packing import Sealed, Unreadable, pack, seal, unpack
@@ -263,7 +263,7 @@ def test_no_file_is_left_open(dataset: Any) -> None:
             batch = feed.next(60)
             if number in (10, 210):
                 del batch
-                workers = [child.num_fds() for child in psutil.Process().children()]
+                workers = [child.num_fds() for child in children()]
                 counts.append([psutil.Process().num_fds(), *workers])
     finally:
         session.close()

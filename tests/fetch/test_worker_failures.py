@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
@@ -153,8 +152,8 @@ def test_an_error_of_a_pass_that_was_cut_short(opened: Any) -> None:
 
 DEATHS = [
     ("leave", "exited unexpectedly", "exit status 3"),
-    ("die", r"exited unexpectedly|is killed by signal: Killed", "ended by signal SIGKILL"),
-    ("crash", r"exited unexpectedly|is killed by signal", "ended by signal SIGSEGV"),
+    ("die", "exited unexpectedly", "ended by signal SIGKILL"),
+    ("crash", "exited unexpectedly", "ended by signal SIGSEGV"),
 ]
 
 
@@ -174,10 +173,8 @@ def test_a_worker_that_dies(opened: Any, how: str, words: str, status: str, in_t
     began = time.monotonic()
     if in_thread:
         thread = threading.Thread(target=run)
-        with contextlib.suppress(RuntimeError):  # torch raises in the main thread, wherever that is
-            thread.start()
-            thread.join()
-        thread.join()
+        thread.start()
+        thread.join()  # torch would raise here, in the main thread, wherever that is
     else:
         run()
     assert time.monotonic() - began < 4
@@ -206,10 +203,9 @@ def test_a_worker_that_dies_between_two_passes(opened: Any) -> None:
     session = opened(Numbers(), persistent=True)
     drain(session.begin(requests(3), 0))
     process = children()[0]
-    with contextlib.suppress(RuntimeError):  # torch raises in the main thread, wherever that is
-        process.kill()
-        while process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
+    process.kill()
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         drain(session.begin(requests(30), 1))
     assert values(session.begin(requests(2), 2)) == [[0, 1], [2, 3]]
@@ -300,4 +296,4 @@ def test_an_interrupt_while_waiting(opened: Any) -> None:
     before = {child.pid for child in children()}
     assert values(session.begin(requests(2), 1)) == [[0, 1], [2, 3]]
     assert before.isdisjoint(child.pid for child in children())
-    assert len(psutil.Process().children()) == 2
+    assert len(children()) == 2

@@ -47,7 +47,7 @@ def streamed(count: int = 10**6, passes: int = 0) -> Iterator[Request]:
 
 def open_session(dataset: Any, startup: Startup | None = None, **options: Any) -> WorkerSession:
     """Two forked workers, unless it is said otherwise."""
-    of_task = ("collate_fn", "batch_size", "drop_last", "states", "transformed", "function", "seed")
+    of_task = ("collate_fn", "encoded", "batch_size", "drop_last", "states", "transformed", "function", "seed")
     task: dict[str, Any] = {"seed": 1, "collate_fn": None, "transformed": False}
     task |= {name: options.pop(name) for name in of_task if name in options}
     return WorkerSession(

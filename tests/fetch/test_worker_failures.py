@@ -232,7 +232,7 @@ def test_a_worker_that_hangs(opened: Any, how: str) -> None:
             "reading indices [4, 5]",
         ):
             assert part in text
-        assert f", line {_line_of(how)} in {how}\n" in text
+        assert f" in {how}\n" in text
         assert any(f"(pid {pid})" in text for pid in pids)
     began = time.monotonic()
     session.close()
@@ -240,13 +240,6 @@ def test_a_worker_that_hangs(opened: Any, how: str) -> None:
     assert children() == []
     with pytest.raises(JobCancelledError):
         feed.next()
-
-
-def _line_of(how: str) -> int:
-    """Where a method of Failing hangs."""
-    code = getattr(Failing, how).__code__
-    lines = sorted({line for _, _, line in code.co_lines() if line})
-    return lines[-2] if how == "spin" else lines[-1]
 
 
 def test_a_slow_worker(opened: Any) -> None:

@@ -59,8 +59,9 @@ def stopped(session: WorkerSession, feed: WorkerFeed) -> None:
     session.stop()
 
 
-@pytest.mark.parametrize("end", [whole, closed, forgotten, stopped])
-@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(
+    ("end", "persistent"), [(whole, False), (closed, False), (closed, True), (forgotten, True), (stopped, False)]
+)
 def test_nothing_is_left_after_many_passes(end: Callable[[Any, Any], None], persistent: bool) -> None:
     """Processes, threads, open files and folders after 30 as after 5."""
     counts = []
@@ -222,10 +223,15 @@ def _run(path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "status", "printed"),
-    [("pass", 0, ""), ("sys.exit(3)", 3, ""), ("raise ValueError('mine')", 1, "ValueError: mine\n")],
+    ("waiting", "ending", "status", "printed"),
+    [
+        ("pass", "pass", 0, ""),
+        (IN_THREAD, "pass", 0, ""),
+        (IN_THREAD, "sys.exit(3)", 3, ""),
+        (IN_THREAD, "raise ValueError('mine')", 1, "ValueError: mine\n"),
+    ],
+    ids=["idle", "waiting in a thread", "exit", "error"],
 )
-@pytest.mark.parametrize("waiting", ["pass", IN_THREAD], ids=["idle", "waiting in a thread"])
 def test_a_script_that_ends_with_work_in_flight(
     tmp_path: Path, waiting: str, ending: str, status: int, printed: str
 ) -> None:

@@ -13,18 +13,15 @@ from torch.utils.data import DataLoader, IterableDataset
 from dalikit.datasets.base import declares_images
 from dalikit.errors import ArgumentError
 from dalikit.options import check_bool
-from samplers import RandomSampler, Sampler, SequentialSampler
 
 __all__ = [
     "check_callable",
     "check_dataset",
-    "check_sampler",
     "check_shuffle",
     "check_timeout",
     "check_torch_arguments",
     "describe",
     "draw_seed",
-    "make_sampler",
     "transform_of",
 ]
 
@@ -87,11 +84,6 @@ def draw_seed(generator: torch.Generator | None) -> int:
     return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=source).item())
 
 
-def make_sampler(dataset: Any, shuffle: bool, seed: int) -> Sampler:
-    """The sampler of a loader that was given none."""
-    return RandomSampler(len(dataset), seed=seed) if shuffle else SequentialSampler(len(dataset))
-
-
 def check_callable(name: str, value: Any) -> Any:
     """A function or None."""
     if value is not None and not callable(value):
@@ -102,13 +94,6 @@ def check_callable(name: str, value: Any) -> Any:
 def check_shuffle(shuffle: Any) -> bool:
     """True or False; None, which is torch's default, is False."""
     return shuffle is not None and check_bool("shuffle", shuffle)
-
-
-def check_sampler(sampler: Sampler, dataset: Any) -> Sampler:
-    """A sampler of the package `samplers` that is made for this dataset."""
-    if sampler.sample_count != len(dataset):
-        raise ArgumentError(f"sampler: made for {sampler.sample_count} samples, the dataset has {len(dataset)}")
-    return sampler
 
 
 def describe(dataset: Any) -> dict[str, Any]:

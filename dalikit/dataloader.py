@@ -9,20 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Unpack
 
 import torch
-from torch.utils.data import BatchSampler, IterableDataset
-from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import RandomSampler as TorchRandomSampler
+from torch.utils.data import BatchSampler
 
 from dalikit.arguments import (
     check_callable,
     check_dataset,
-    check_sampler,
     check_shuffle,
     check_timeout,
     check_torch_arguments,
     describe,
     draw_seed,
-    make_sampler,
     transform_of,
 )
 from dalikit.datasets.base import declares_images
@@ -41,7 +37,7 @@ from dalikit.options import (
     check_seed,
     make_options,
 )
-from dalikit.orders import ForeignOrder, IterableOrder, Order, Progress, SamplerOrder
+from dalikit.orders import IterableOrder, OwnOrder, Progress, SamplerOrder, choose_order
 from dalikit.pipe import Pipe
 from dalikit.state import LoaderState, OrderState, check_state
 from dalikit.supply import Plan, Supply
@@ -180,9 +176,15 @@ class DataLoader:
         shared_seed = sampler.seed if isinstance(sampler, Sampler) and sampler.step > 1 else None
         self._seed_was_drawn = seed is None and shared_seed is None
         self.seed = draw_seed(generator) if self._seed_was_drawn else check_seed(shared_seed if seed is None else seed)
-        self.sampler: Any = None
-        self.batch_sampler: Any = None
-        self._order = self._make_order(checked, sampler)
+        self._order = choose_order(
+            checked,
+            sampler,
+            seed=self.seed,
+            generator=generator,
+            rank=self.options.rank or 0,
+            world_size=self.options.world_size or 1,
+        )
+        self._checked = checked
         self._iterator: weakref.ref[BatchIterator] | None = None
         self._supply: Supply | None = None
         self._opening = threading.Lock()
@@ -199,50 +201,22 @@ class DataLoader:
             raise ArgumentError(f"{name} attribute should not be set after DataLoader is initialized; make a new one")
         super().__setattr__(name, value)
 
-    def _make_order(self, checked: TorchDataLoader[Any], sampler: Any) -> Order:
-        """Which samples each batch holds; sets `sampler` and `batch_sampler` as torch's loader has them."""
-        self.sampler, self.batch_sampler = checked.sampler, checked.batch_sampler
-        self._own_sampler = False
-        rank: dict[str, Any] = {"rank": self.options.rank or 0, "world_size": self.options.world_size or 1}
-        batches: dict[str, Any] = {"batch_size": self.batch_size, "drop_last": self.drop_last}
-        draws: dict[str, Any] = {"generator": self.generator, "persistent": self.persistent_workers}
-        if isinstance(self.dataset, IterableDataset):
-            return IterableOrder(self.dataset, num_workers=self.num_workers, **batches, **draws, **rank)
-        if isinstance(sampler, Sampler):
-            check_sampler(sampler, self.dataset)
-            return SamplerOrder(self.sampler, own=False, **batches, **draws)
-        if self._needs_sampler(checked, sampler):
-            self._own_sampler = True
-            self._use_sampler(make_sampler(self.dataset, isinstance(checked.sampler, TorchRandomSampler), self.seed))
-            return SamplerOrder(self.sampler, own=True, **batches, **draws)
-        return ForeignOrder(
-            self.sampler,
-            self.batch_sampler,
-            num_workers=self.num_workers,
-            prefetch_factor=self.prefetch_factor,
-            **draws,
-            **rank,
-        )
+    @property
+    def sampler(self) -> Any:
+        """Which sample comes next, as torch's loader has it."""
+        return self._order.sampler if isinstance(self._order, SamplerOrder) else self._checked.sampler
 
-    def _needs_sampler(self, checked: TorchDataLoader[Any], sampler: Any) -> bool:
-        """Whether the order is dalikit's own: sequential, or shuffled from the seed and not from a generator."""
-        if sampler is not None or (self.batch_size is None and checked.batch_sampler is not None):
-            return False
-        if isinstance(checked.sampler, TorchRandomSampler) and self.generator is not None:
-            return False  # torch's order for that generator
-        return len(self.dataset) > 0
-
-    def _use_sampler(self, sampler: Sampler) -> None:
-        attributes = vars(self)  # which are fixed for others
-        attributes["sampler"] = sampler
-        if self.batch_size is not None:
-            attributes["batch_sampler"] = BatchSampler(sampler, self.batch_size, self.drop_last)
+    @property
+    def batch_sampler(self) -> Any:
+        """The batches of its indices; None where there are no batches."""
+        if not isinstance(self._order, OwnOrder) or self.batch_size is None:
+            return self._checked.batch_sampler
+        return BatchSampler(self._order.sampler, self.batch_size, self.drop_last)
 
     # Iteration
 
     def __iter__(self) -> BatchIterator:
         """Starts a pass: from where a loaded state left off, else from the beginning."""
-        self._follow_length()
         progress = self._order.begin()
         progress.begun = True
         iterator = BatchIterator(self, progress)
@@ -255,7 +229,6 @@ class DataLoader:
         Raises:
             TypeError: the sampler is endless, or a torch-style sampler or iterable dataset has no length.
         """
-        self._follow_length()
         return len(self._order)
 
     def set_epoch(self, epoch: int) -> None:
@@ -304,27 +277,17 @@ class DataLoader:
         self._order.load(theirs.order)
         self._iterator = None
 
-    def _follow_length(self) -> None:
-        """A dataset may have grown between two passes, as with torch's samplers."""
-        if self._own_sampler and len(self.dataset) != self.sampler.sample_count:
-            self._make_sampler()
-
-    def _make_sampler(self) -> None:
-        assert isinstance(self._order, SamplerOrder)
-        self._use_sampler(make_sampler(self.dataset, self.sampler.shuffle, self.seed))
-        self._order.replace_sampler(self.sampler)
-
     def _adoptable(self) -> frozenset[str]:
         """What a state may bring along: a seed that was drawn here, and with it that of our own sampler."""
         if not self._seed_was_drawn:
             return frozenset()
-        return frozenset({"seed", "sampler.seed"} if self._own_sampler else {"seed"})
+        return frozenset({"seed", "sampler.seed"} if isinstance(self._order, OwnOrder) else {"seed"})
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()
         self.seed = seed
-        if self._own_sampler:
-            self._make_sampler()
+        if isinstance(self._order, OwnOrder):
+            self._order.reseed(seed)
 
     def _state(self) -> LoaderState:
         iterator = self._iterator() if self._iterator is not None else None

@@ -59,10 +59,6 @@ class SamplerOrder(Order):
         """The sampler's."""
         return self.sampler.size
 
-    def replace_sampler(self, sampler: Sampler) -> None:
-        """Takes another sampler for the next iteration: of another seed, which a state brings along."""
-        self.sampler = sampler
-
     def begin(self) -> Progress:
         """From where a loaded state left off, else from the beginning of a pass, or from where `advance` led in it."""
         if self._seed is not None and self._seed.due:

@@ -73,15 +73,19 @@ def test_nothing_is_left_after_many_passes(end: Callable[[Any, Any], None], pers
             gc.collect()
             await_no_children()
             _await_threads()
+            gc.collect()
             counts.append((psutil.Process().num_fds(), threading.active_count()))
     assert counts[0] == counts[1]
 
 
 def _await_threads() -> None:
-    """Waits for the threads that end processes which were dropped."""
-    for thread in threading.enumerate():
-        if thread.name == "dalikit-shutdown":
-            thread.join(10)
+    """Waits for the threads that end processes which were dropped, and for those of their queues."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        names = [thread.name for thread in threading.enumerate()]
+        if not any(name.startswith(("dalikit-shutdown", "QueueFeederThread")) for name in names):
+            return
+        time.sleep(0.01)
 
 
 def test_many_passes_of_persistent_workers() -> None:

@@ -10,7 +10,7 @@ import torch
 from order_driver import batches, indices, iterate, restore, run, saved
 from torch.utils.data import DataLoader
 
-from dalikit.orders import SamplerOrder
+from dalikit.orders import OwnOrder, SamplerOrder
 from samplers import (
     DistributedSampler,
     EpochSampler,
@@ -168,13 +168,28 @@ def test_advance_is_over_after_its_pass() -> None:
     assert [len(batch) for batch in batches(order)] == [5, 5, 5, 5, 3]
 
 
-def test_replace_sampler_takes_over_another_seed() -> None:
+def own_order(dataset: list[int], seed: int) -> OwnOrder:
+    """A shuffled one."""
+    return OwnOrder(dataset, shuffle=True, seed=seed, batch_size=5, drop_last=False)
+
+
+def test_another_seed() -> None:
     """As a state that is loaded brings it."""
-    order = order_of(RandomSampler(23, seed=1), own=True)
-    _, states = run(order_of(RandomSampler(23, seed=2), own=True), 3)
-    order.replace_sampler(RandomSampler(23, seed=2))
-    found, _ = run(order_of(RandomSampler(23, seed=2), own=True), 7)
+    order = own_order([0] * 23, 1)
+    _, states = run(own_order([0] * 23, 2), 3)
+    order.reseed(2)
+    found, _ = run(own_order([0] * 23, 2), 7)
     assert run(restore(order, states[3]), 4)[0] == found[3:]
+
+
+def test_a_dataset_that_grows() -> None:
+    """The next pass has its new length; the length is asked for too."""
+    dataset = [0] * 23
+    order = own_order(dataset, 1)
+    assert len(batches(order)) == 5
+    dataset += [0] * 10
+    assert len(order) == 7
+    assert sorted(index for batch in batches(order) for index in batch) == list(range(33))
 
 
 @pytest.mark.parametrize("persistent", [False, True])

@@ -160,6 +160,8 @@ def _ambiguous(found: list[_Candidate]) -> ArgumentError:
     advice = "leave out the others, or decode them in the dataset to arrays or tensors of another dtype than uint8"
     if any(is_bytes(one.leaf) for one in found):
         advice += "; encoded=False hands all bytes on as they are"
+    if len(found) > _SHOWN_PLACES:
+        advice += ". If the item is a batch already (webdataset's .batched()), leave that out and give batch_size"
     return ArgumentError(
         f"an item of the dataset holds {len(found)} images, of which the loader cannot tell which one it is to decode "
         f"and transform: {', '.join(shown[:-1])} and {shown[-1]}. It takes one image an item: {advice}"

@@ -26,7 +26,6 @@ from dalikit.datasets.wrapped import unwrap
 from dalikit.delivery import Delivery
 from dalikit.errors import ArgumentError
 from dalikit.fetch import HostFunction, ReadTask, Request
-from dalikit.fetch.startup import make_startup
 from dalikit.iteration import BatchIterator
 from dalikit.options import (
     MAX_EPOCH,
@@ -39,6 +38,7 @@ from dalikit.options import (
 )
 from dalikit.orders import IterableOrder, OwnOrder, Progress, SamplerOrder, choose_order
 from dalikit.pipe import Pipe
+from dalikit.processes import make_startup
 from dalikit.state import LoaderState, OrderState, check_state
 from dalikit.supply import Plan, Supply
 from dalikit.transforms.compiler import compile_recipe

@@ -10,8 +10,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from dalikit.errors import LoaderTimeoutError
-from dalikit.fetch.stacks import own_stacks
 from dalikit.items import Layout
+from dalikit.processes import own_stacks
 
 __all__ = ["BatchStream", "FinishedBatch", "StreamEnd"]
 
@@ -81,8 +81,8 @@ class BatchStream:
     def _timed_out(self, timeout: float | None) -> LoaderTimeoutError:
         where = self._describe() if self._describe is not None else "stage=start"
         return LoaderTimeoutError(
-            f"DataLoader timed out after {timeout:g} seconds, {where}. Is the storage slow, or a function of yours? A "
-            f"longer timeout waits for it; close() ends what can be ended.\n{own_stacks()}"
+            f"DataLoader timed out after {timeout:g} seconds. Is the storage slow, or a function of yours? A longer "
+            f"timeout waits for it; close() ends what can be ended. Waiting at {where}\n{own_stacks()}"
         )
 
     def stop(self) -> None:

@@ -14,10 +14,9 @@ from dalikit.collate import collate_targets
 from dalikit.engine import Engine, Executor
 from dalikit.fetch import LocalFeed, ReadTask, Request, ThreadFetcher, ThreadSource
 from dalikit.fetch.reader import Reader, is_iterable, make_reader
-from dalikit.fetch.session import WorkerSession
-from dalikit.fetch.startup import Startup
 from dalikit.options import LoaderOptions
 from dalikit.pipe import FedPipe, Pipe
+from dalikit.processes import Startup, WorkerSession
 from dalikit.transforms.recipe import Recipe
 
 __all__ = ["Plan", "Supply"]

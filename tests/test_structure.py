@@ -30,6 +30,7 @@ FLOORS = {
     "dalikit.transforms": 1,
     "samplers": 1,
     "dalikit.fetch": 2,
+    "dalikit.processes": 2,
     "dalikit.graph": 2,
     "dalikit.host": 2,
     "dalikit.engine": 2,
@@ -55,7 +56,8 @@ FLOORS = {
 
 UNKNOWN_TO = {
     "samplers": {"dalikit"},
-    "dalikit.fetch": {"samplers", "nvidia.dali"},
+    "dalikit.fetch": {"samplers", "nvidia.dali", "dalikit.processes"},
+    "dalikit.processes": {"samplers", "nvidia.dali"},
     "dalikit.graph": {"samplers", "dalikit.storage", "dalikit.datasets"},
     "dalikit.transforms": {"nvidia", "torch", "samplers"},
     "dalikit.storage": {"torch", "nvidia"},

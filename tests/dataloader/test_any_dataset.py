@@ -309,7 +309,7 @@ class Told(ImageFolder):
     told = 0
 
     def get_target(self, index: int) -> int:
-        return self.told
+        return self.told + 0 * index
 
 
 def tell(worker_id: int) -> None:

@@ -10,7 +10,7 @@ import psutil
 from worker_datasets import open_session, requests
 
 from dalikit.fetch.batch import ImageBatch
-from dalikit.fetch.blocks import Block, BlockPool, KnownBlocks, Lease
+from dalikit.processes.blocks import Block, BlockPool, KnownBlocks, Lease
 
 
 class Large:

@@ -15,8 +15,8 @@ import torch
 from worker_datasets import Images, Numbers, children, drain, open_session, requests
 
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
-from dalikit.fetch.packing import Sealed, Unreadable, pack, seal, unpack
 from dalikit.items import PAIR
+from dalikit.processes.packing import Sealed, Unreadable, pack, seal, unpack
 
 Point = namedtuple("Point", ["x", "y"])
 

@@ -12,8 +12,8 @@ from worker_datasets import requests
 
 from dalikit.errors import ArgumentError
 from dalikit.fetch.batch import Request
-from dalikit.fetch.tickets import Tickets
-from dalikit.fetch.worker import Ticket
+from dalikit.processes.tickets import Tickets
+from dalikit.processes.worker import Ticket
 
 
 def draw(tickets: Tickets) -> Ticket:

@@ -20,9 +20,9 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dalikit.errors import DecodeError, Place
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
-from dalikit.fetch.session import WorkerFeed, WorkerSession
-from dalikit.fetch.startup import Startup
 from dalikit.fetch.task import ReadTask
+from dalikit.processes.session import WorkerFeed, WorkerSession
+from dalikit.processes.startup import Startup
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"

@@ -13,11 +13,11 @@ from torch._utils import ExceptionWrapper
 
 from dalikit.errors import InternalError, LoaderClosedError, LoaderTimeoutError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
-from dalikit.fetch.packing import Unreadable, unpack
-from dalikit.fetch.serving import Serving
-from dalikit.fetch.startup import Startup
 from dalikit.fetch.task import ReadTask
-from dalikit.fetch.worker import Answer, Kind, Ticket, show
+from dalikit.processes.packing import Unreadable, unpack
+from dalikit.processes.serving import Serving
+from dalikit.processes.startup import Startup
+from dalikit.processes.worker import Answer, Kind, Ticket, show
 from dalikit.workers import JobCancelledError
 
 __all__ = ["WorkerFeed", "WorkerSession"]

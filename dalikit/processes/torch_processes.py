@@ -19,8 +19,8 @@ from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from dalikit.fetch.packing import Sealed
-from dalikit.fetch.worker import Answer, WorkerDataset
+from dalikit.processes.packing import Sealed
+from dalikit.processes.worker import Answer, WorkerDataset
 
 __all__ = ["WorkerProcesses", "start_workers"]
 

@@ -31,8 +31,8 @@ from worker_datasets import (
 from dalikit.errors import ArgumentError
 from dalikit.fetch.batch import OtherBatch
 from dalikit.fetch.on_cpu import HostFunction
-from dalikit.fetch.session import WorkerSession
-from dalikit.fetch.startup import make_startup
+from dalikit.processes.session import WorkerSession
+from dalikit.processes.startup import make_startup
 
 FORK, SPAWN = (torch.multiprocessing.get_context(name) for name in ("fork", "spawn"))
 

@@ -20,7 +20,7 @@ import pytest
 from worker_datasets import Failing, Images, Numbers, await_no_children, children, drain, open_session, requests, values
 
 from dalikit.errors import LoaderClosedError
-from dalikit.fetch.session import WorkerFeed, WorkerSession
+from dalikit.processes.session import WorkerFeed, WorkerSession
 
 
 @pytest.fixture(autouse=True)

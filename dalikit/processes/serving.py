@@ -8,15 +8,15 @@ from typing import Any
 
 from dalikit.datasets.wrapped import unwrap
 from dalikit.fetch.batch import Request
-from dalikit.fetch.blocks import BlockReference, KnownBlocks
-from dalikit.fetch.board import Board
-from dalikit.fetch.packing import PackedImages
-from dalikit.fetch.processes import WorkerProcesses, start_workers
-from dalikit.fetch.stacks import StackFolder, worker_stacks
-from dalikit.fetch.startup import Startup
 from dalikit.fetch.task import ReadTask
-from dalikit.fetch.tickets import Tickets
-from dalikit.fetch.worker import Answer, Ticket, WorkerDataset, WorkerPlace, show
+from dalikit.processes.blocks import BlockReference, KnownBlocks
+from dalikit.processes.board import Board
+from dalikit.processes.packing import PackedImages
+from dalikit.processes.stacks import StackFolder, worker_stacks
+from dalikit.processes.startup import Startup
+from dalikit.processes.tickets import Tickets
+from dalikit.processes.torch_processes import WorkerProcesses, start_workers
+from dalikit.processes.worker import Answer, Ticket, WorkerDataset, WorkerPlace, show
 
 __all__ = ["Serving"]
 

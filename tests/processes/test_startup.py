@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dalikit.errors import ArgumentError
-from dalikit.fetch.startup import Startup, make_startup
+from dalikit.processes.startup import Startup, make_startup
 
 LIMIT = 3
 SHARED = [1]

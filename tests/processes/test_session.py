@@ -27,7 +27,7 @@ from worker_datasets import (
 
 from dalikit.errors import ArgumentError, InternalError, LoaderClosedError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
-from dalikit.fetch.session import WorkerSession
+from dalikit.processes.session import WorkerSession
 from dalikit.workers import JobCancelledError
 
 EXPECTED = [[2 * row, 2 * row + 1] for row in range(20)]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from dalikit.errors import ArgumentError
 from dalikit.fetch.batch import Request
-from dalikit.fetch.packing import Sealed, seal
-from dalikit.fetch.worker import Ticket
+from dalikit.processes.packing import Sealed, seal
+from dalikit.processes.worker import Ticket
 
 __all__ = ["Tickets"]
 

@@ -15,8 +15,8 @@ from worker_datasets import Failing, Numbers, children, drain, open_session, req
 
 from dalikit.errors import DecodeError, LoaderClosedError, LoaderTimeoutError
 from dalikit.fetch.batch import OtherBatch
-from dalikit.fetch.session import WorkerFeed, WorkerSession
-from dalikit.fetch.startup import make_startup
+from dalikit.processes.session import WorkerFeed, WorkerSession
+from dalikit.processes.startup import make_startup
 from dalikit.workers import JobCancelledError
 
 

@@ -20,13 +20,13 @@ from torch.utils.data._utils import worker as torch_worker
 from dalikit.callables import seed_generators
 from dalikit.errors import ArgumentError, SampleError
 from dalikit.fetch.batch import Request
-from dalikit.fetch.blocks import BlockPool, BlockReference
-from dalikit.fetch.board import Board
-from dalikit.fetch.packing import PackedImages, PackedOther, Sealed, Unreadable, pack, seal
 from dalikit.fetch.reader import Reader, is_iterable, make_reader
-from dalikit.fetch.stacks import StackFolder, answer_with_stacks
-from dalikit.fetch.startup import Startup
 from dalikit.fetch.task import ReadTask
+from dalikit.processes.blocks import BlockPool, BlockReference
+from dalikit.processes.board import Board
+from dalikit.processes.packing import PackedImages, PackedOther, Sealed, Unreadable, pack, seal
+from dalikit.processes.stacks import StackFolder, answer_with_stacks
+from dalikit.processes.startup import Startup
 from dalikit.transforms.purposes import Purpose
 
 __all__ = ["Answer", "Kind", "LazyWorkerInfo", "Ticket", "WorkerDataset", "WorkerPlace", "show"]

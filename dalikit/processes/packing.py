@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
-from dalikit.fetch.blocks import BlockPool, BlockReference, Lease
 from dalikit.items import Layout
+from dalikit.processes.blocks import BlockPool, BlockReference, Lease
 
 __all__ = ["PackedImages", "PackedOther", "Sealed", "Unreadable", "pack", "seal", "unpack", "unseal"]
 

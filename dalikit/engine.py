@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 from dalikit.collate import bundle_images
 from dalikit.errors import ArgumentError, TransformError
 from dalikit.fetch import ImageBatch, Pending, Source, show_indices
+from dalikit.own_stacks import own_stacks
 from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
@@ -89,7 +90,7 @@ class Engine:
         report: bool = False,
         window: int,
     ) -> None:
-        self._task = _Task(self._take_executor, recipe, seed, collate_targets, report)
+        self._task = _Task(recipe, seed, collate_targets, report)
         self._make_executor = make_executor
         self._window = window
         # Lists, here and below: one operation on them is atomic, and no lock is needed.
@@ -134,7 +135,7 @@ class Engine:
     # What follows runs on a stream's thread.
 
     def _run(self, stream: BatchStream, source: Source) -> None:
-        work = _StreamWork(source, self._task)
+        work = _StreamWork(source, self._task, self._take_executor)
         error: BaseException | None = None
         try:
             stream.attach(work.cancel, work.describe)
@@ -151,6 +152,7 @@ class Engine:
         work.abandon()
         if work.executor is not None:
             self._give_back(work.executor, work.decoded, reusable=error is None)
+        stream.detach()
         stream.put(StreamEnd(error, stopped=stream.stopped()))
         del work, error  # the traceback refers to this frame: leave no cycle behind
 
@@ -175,7 +177,6 @@ class Engine:
 class _Task(NamedTuple):
     """What all streams of an engine do."""
 
-    take_executor: Callable[[bool], Executor]
     recipe: Recipe
     seed: int
     collate_targets: Callable[[list[Any]], Any]
@@ -185,12 +186,13 @@ class _Task(NamedTuple):
 class _StreamWork:
     """The loop of one stream's thread: always the step that is furthest along and can be taken."""
 
-    def __init__(self, source: Source, task: _Task) -> None:
+    def __init__(self, source: Source, task: _Task, take_executor: Callable[[bool], Executor]) -> None:
         self.executor: Executor | None = None
         """Made for the first batch, which tells whether images come decoded."""
         self.decoded = False
         self._source = source
         self._task = task
+        self._take_executor = take_executor
         self._exhausted = False
         self._reading: deque[Pending] = deque()
         self._executing: deque[tuple[ImageBatch, Parameters]] = deque()
@@ -245,7 +247,7 @@ class _StreamWork:
     def _execute(self, batch: ImageBatch) -> None:
         """Draws a batch's parameters and gives it to the executor."""
         if self.executor is None:
-            self.executor, self.decoded = self._task.take_executor(batch.decoded), batch.decoded
+            self.executor, self.decoded = self._take_executor(batch.decoded), batch.decoded
         elif self.decoded is not batch.decoded:
             raise _other_kind(batch, self.decoded)
         sizes = Sizes(batch.heights(), batch.widths())
@@ -288,10 +290,12 @@ class _StreamWork:
 
     def describe(self) -> str:
         """What the thread waits for, for the report of a timeout. From any thread."""
-        executing = tuple(self._executing)
+        executing, reading = tuple(self._executing), tuple(self._reading)
         if executing:
-            return f"stage=transform, executor={self.executor and self.executor.name}: {_show(executing[0][0])}"
-        return self._source.describe()
+            name = self.executor.name if self.executor is not None else ""
+            shown = show_indices(executing[0][0].indices)
+            return f"stage=transform, executor={name!r}: the batch with indices {shown}\n{own_stacks()}"
+        return reading[0].describe() if reading else f"stage=start\n{own_stacks()}"
 
     def abandon(self) -> None:
         """Drops what is under way: no thread starts on it afterwards."""
@@ -307,7 +311,3 @@ def _other_kind(batch: ImageBatch, decoded: bool) -> ArgumentError:
         f"items of differing kinds: {kinds[batch.decoded]} came after {kinds[decoded]}; a dataset must give one kind "
         f"[{batch.place(0, 'transform')}]"
     )
-
-
-def _show(batch: ImageBatch) -> str:
-    return f"the batch with indices {show_indices(batch.indices)}"

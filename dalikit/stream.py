@@ -11,7 +11,7 @@ from typing import Any
 
 from dalikit.errors import LoaderTimeoutError
 from dalikit.items import Layout
-from dalikit.processes import own_stacks
+from dalikit.own_stacks import own_stacks
 
 __all__ = ["BatchStream", "FinishedBatch", "StreamEnd"]
 
@@ -79,18 +79,20 @@ class BatchStream:
         return item
 
     def _timed_out(self, timeout: float | None) -> LoaderTimeoutError:
-        where = self._describe() if self._describe is not None else "stage=start"
+        describe = self._describe
+        where = describe() if describe is not None else f"stage=start\n{own_stacks()}"
         return LoaderTimeoutError(
             f"DataLoader timed out after {timeout:g} seconds. Is the storage slow, or a function of yours? A longer "
-            f"timeout waits for it; close() ends what can be ended. Waiting at {where}\n{own_stacks()}"
+            f"timeout waits for it; close() ends what can be ended. Waiting at {where}"
         )
 
     def stop(self) -> None:
         """Tells the thread to end, and what it waits for to be dropped; does not wait."""
         self._stopped = True
         self._tokens.put(None)
-        if self._cancel is not None:
-            self._cancel()
+        cancel = self._cancel
+        if cancel is not None:
+            cancel()
 
     @property
     def ending(self) -> bool:
@@ -121,6 +123,10 @@ class BatchStream:
         self._cancel = cancel
         if self._stopped:
             cancel()
+
+    def detach(self) -> None:
+        """Nothing is waited for any more: lets go of what waited, which refers to all that works for the stream."""
+        self._cancel = self._describe = None
 
     def stopped(self) -> bool:
         """Whether the stream was told to end."""

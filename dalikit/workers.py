@@ -46,6 +46,7 @@ class Job:
         self._stopped = count == 0
         self._cancelled = False
         self._errors: dict[int, BaseException] = {}
+        self._at_hand: dict[int, int] = {}
         self._end: SimpleQueue[None] = SimpleQueue()
         self.done = False
         """Whether `wait` would return at once."""
@@ -58,6 +59,7 @@ class Job:
 
     def run(self, context: Any) -> None:
         """Takes rows until there are none left. Called by each thread of a pool."""
+        thread = threading.get_ident()
         with self._lock:
             self._active += 1
         while not self._stopped:
@@ -65,16 +67,23 @@ class Job:
             if row >= self._count:
                 self._stopped = True
                 break
+            self._at_hand[thread] = row
             try:
                 self._work(context, row)
             except BaseException as error:  # handed to whoever waits
                 self._errors[row] = error
                 self._stopped = True
+        self._at_hand.pop(thread, None)
         with self._lock:
             self._active -= 1
             last = self._active == 0
         if last:
             self._finish()
+
+    @property
+    def rows_at_hand(self) -> list[int]:
+        """Which rows are being worked on. From any thread."""
+        return sorted(self._at_hand.copy().values())
 
     def fail(self, error: BaseException) -> None:
         """Ends the job with an error that is no row's: a thread that cannot work at all."""

@@ -21,6 +21,7 @@ FLOORS = {
     "dalikit.codec": 0,
     "dalikit.memory": 0,
     "dalikit.threads": 0,
+    "dalikit.own_stacks": 0,
     "dalikit.callables": 0,
     "dalikit.generator_states": 0,
     "dalikit.samples": 0,

@@ -30,6 +30,9 @@ class Pending(Protocol):
     def cancel(self) -> None:
         """Ends a `result` that is being waited for. From any thread, at any moment: no locks."""
 
+    def describe(self) -> str:
+        """What it waits for, with the stacks of those that are at work on it. From any thread."""
+
 
 class Source(Protocol):
     """The batches of one pass, in order. Driven by the engine's thread."""
@@ -39,9 +42,6 @@ class Source(Protocol):
 
     def recycle(self, batch: ImageBatch) -> None:
         """Takes back the memory of a batch whose bytes nobody reads any more."""
-
-    def describe(self) -> str:
-        """What is being waited for, for the report of a timeout. From any thread."""
 
 
 class ThreadSource:
@@ -55,24 +55,15 @@ class ThreadSource:
     def __init__(self, fetcher: ThreadFetcher, requests: Iterator[Request]) -> None:
         self._fetcher = fetcher
         self._requests = requests
-        self._last: Request | None = None
 
     def request(self) -> Pending | None:
         """Starts to read the next batch."""
         request = next(self._requests, None)
-        if request is None:
-            return None
-        self._last = request
-        return self._fetcher.submit(request)
+        return None if request is None else self._fetcher.submit(request)
 
     def recycle(self, batch: ImageBatch) -> None:
         """Gives the arena back."""
         self._fetcher.recycle(batch)
-
-    def describe(self) -> str:
-        """Up to which batch reading has begun."""
-        last = "nothing yet" if self._last is None else f"batches up to that with {self._last.show()}"
-        return f"stage=read, on threads: {last}"
 
 
 class PushedSource:
@@ -92,15 +83,11 @@ class PushedSource:
     def request(self) -> Pending:
         """Asks for one more; whether there is one is known when it has come."""
         self._asked.put(True)
-        return _Pushed(self._ready)
+        return _Pushed(self._ready, self._describe)
 
     def recycle(self, batch: ImageBatch) -> None:
         """Lets go of the memory."""
         batch.data, batch.headers, batch.owner = [], [], None
-
-    def describe(self) -> str:
-        """What the other thread waits for."""
-        return self._describe()
 
     def stop(self) -> None:
         """Ends whatever waits on either side. From any thread, at any moment: no locks."""
@@ -121,8 +108,9 @@ class PushedSource:
 class _Pushed:
     """The next batch that is pushed."""
 
-    def __init__(self, ready: SimpleQueue[Any]) -> None:
+    def __init__(self, ready: SimpleQueue[Any], describe: Callable[[], str]) -> None:
         self._ready = ready
+        self.describe = describe
 
     @property
     def done(self) -> bool:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from dalikit.codec import Header, read_header
 from dalikit.errors import ArgumentError, DecodeError, SampleError
-from dalikit.fetch.batch import ImageBatch, Request
+from dalikit.fetch.batch import ImageBatch, Request, show_indices
 from dalikit.fetch.on_cpu import HostFunction
+from dalikit.own_stacks import own_stacks
 from dalikit.storage import Arena, ArenaPool, read_local
 from dalikit.workers import Job, WorkerPool
 
@@ -53,6 +54,15 @@ class PendingBatch:
     def cancel(self) -> None:
         """Reads no further sample of it. From any thread, at any moment."""
         self._job.cancel()
+
+    def describe(self) -> str:
+        """Which samples are being read, and where the threads are that do so. From any thread."""
+        indices, rows = self._batch.indices, self._job.rows_at_hand
+        whole = f"the batch with indices {show_indices(indices)}"
+        if self._job.done:
+            return f"stage=target_transform: {whole}\n{own_stacks('dalikit-engine')}"
+        at_hand = show_indices([indices[row] for row in rows])
+        return f"stage=read, on threads: at hand are the indices {at_hand} of {whole}\n{own_stacks('dalikit-read')}"
 
 
 class ThreadFetcher:

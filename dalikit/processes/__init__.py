@@ -10,7 +10,6 @@ startup       worker_packages, worker_globals, worker_init_fn
 """
 
 from dalikit.processes.session import WorkerFeed, WorkerSession
-from dalikit.processes.stacks import own_stacks
 from dalikit.processes.startup import Startup, make_startup
 
-__all__ = ["Startup", "WorkerFeed", "WorkerSession", "make_startup", "own_stacks"]
+__all__ = ["Startup", "WorkerFeed", "WorkerSession", "make_startup"]

@@ -178,7 +178,8 @@ class WorkerFeed:
             if batch is not None:
                 return batch
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
-                raise LoaderTimeoutError(f"DataLoader timed out after {timeout:g} seconds, {self.describe()}")
+                where = self.describe()
+                raise LoaderTimeoutError(f"DataLoader timed out after {timeout:g} seconds. Waiting at {where}")
 
     def _check(self) -> None:
         if self._stopped or self._session._stopped:

@@ -7,17 +7,14 @@ import faulthandler
 import os
 import shutil
 import signal
-import sys
 import tempfile
-import threading
 import time
-import traceback
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["STACK_SIGNAL", "StackFolder", "answer_with_stacks", "own_stacks", "worker_stacks"]
+__all__ = ["STACK_SIGNAL", "StackFolder", "answer_with_stacks", "worker_stacks"]
 
 # Schedulers, launchers and users have SIGUSR1 and SIGUSR2 for themselves; of the real-time signals the first are what
 # libraries reach for when they need one, and the last is valgrind's.
@@ -154,14 +151,3 @@ def _shortened(dump: str) -> str:
         ends = [number for number, line in enumerate(lines) if line.endswith("in _worker_loop")]
         threads.append("\n".join(lines[: ends[0]] if ends else lines))
     return "\n\n".join(threads)
-
-
-def own_stacks(prefix: str = "dalikit-") -> str:
-    """The Python stacks of this process's threads whose names begin so, the calls last made last."""
-    frames = sys._current_frames()
-    parts = []
-    for thread in threading.enumerate():
-        frame = frames.get(thread.ident or -1)
-        if thread.name.startswith(prefix) and frame is not None:
-            parts.append(f"thread {thread.name}:\n{''.join(traceback.format_stack(frame)).rstrip()}")
-    return "\n".join(parts)

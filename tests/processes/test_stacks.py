@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from dalikit.processes.stacks import STACK_SIGNAL, StackFolder, answer_with_stacks, own_stacks, worker_stacks
+from dalikit.own_stacks import own_stacks
+from dalikit.processes.stacks import STACK_SIGNAL, StackFolder, answer_with_stacks, worker_stacks
 
 FORK = multiprocessing.get_context("fork")
 

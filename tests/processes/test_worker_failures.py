@@ -224,7 +224,7 @@ def test_a_worker_that_hangs(opened: Any, how: str) -> None:
         with pytest.raises(LoaderTimeoutError) as caught:
             feed.next(0.2)
         text = str(caught.value)
-        assert text.startswith("DataLoader timed out after 0.2 seconds, stage=read in worker processes, ")
+        assert text.startswith("DataLoader timed out after 0.2 seconds. Waiting at stage=read in worker processes, ")
         pids = [child.pid for child in children()]
         for part in (
             "4 batches outstanding",

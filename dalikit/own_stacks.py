@@ -1,0 +1,23 @@
+"""Where this process's threads are, in Python: for the report of a timeout."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+
+__all__ = ["own_stacks"]
+
+
+def own_stacks(prefix: str = "dalikit-") -> str:
+    """The Python stacks of this process's threads whose names begin so, the calls last made last."""
+    names = {thread.ident: thread.name for thread in threading.enumerate() if thread.name.startswith(prefix)}
+    parts = []
+    frames = sys._current_frames()
+    try:
+        for ident, name in names.items():
+            if ident in frames:
+                parts.append(f"thread {name}:\n{''.join(traceback.format_stack(frames[ident])).rstrip()}")
+    finally:
+        del frames  # the caller's own frame is among them: a cycle that would keep its loader alive
+    return "\n".join(parts)

@@ -6,6 +6,8 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from types import GenericAlias
 from typing import Any, Unpack
 
 import torch
@@ -49,15 +51,22 @@ __all__ = ["DataLoader"]
 
 _LOG = logging.getLogger("dalikit")
 
-_FIXED = frozenset({"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"})
-"""Attributes that cannot be set once a loader is made: torch's."""
+_FIXED = frozenset(
+    {"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"}  # torch's too
+    | {"num_workers", "prefetch_factor", "multiprocessing_context", "generator", "in_order", "seed", "options"}
+    | OptionArguments.__annotations__.keys()
+)
+"""Attributes that cannot be set once a loader is made, as that would have no effect."""
+
+_OF_THE_PROCESS = ("_iterator", "_supply", "_opening", "_finalizer")
+"""What a loader does not pickle: the copy opens anew."""
 
 
 class DataLoader:
     """Batches of a dataset, decoded and augmented, as tensors on the device.
 
     The arguments up to `worker_packages` are those of R torch's `dataloader`, which are torch's and two more; then come
-    torch's other ones, then dalikit's own as keywords (`LoaderOptions` says what they mean).
+    torch's other ones, then dalikit's own as keywords (`dalikit.options.LoaderOptions` says what they mean).
 
     What an item of the dataset is, the first batch that is read tells:
 
@@ -115,6 +124,11 @@ class DataLoader:
         DeviceError: the device is not there.
     """
 
+    _iterator: weakref.ref[BatchIterator] | None
+    _supply: Supply | None
+    _opening: threading.Lock
+    _finalizer: weakref.finalize[Any, Any] | None
+
     def __init__(
         self,
         dataset: Any,
@@ -145,7 +159,8 @@ class DataLoader:
         self._collate_fn = check_callable("collate_fn", collate_fn)
         self.worker_init_fn = check_callable("worker_init_fn", worker_init_fn)
         self.pin_memory = check_bool("pin_memory", pin_memory)
-        self.timeout, self._timeout = timeout, check_timeout(timeout)
+        self._timeout = check_timeout(timeout)
+        self.timeout: float = max(timeout, 0)  # torch's form: 0 for none
         self.generator = generator
         checked = check_torch_arguments(
             dataset,
@@ -170,7 +185,7 @@ class DataLoader:
         transform = transform_of(self._source, self.options.transform)
         self._transformed = transform is not None
         self._recipe: Recipe = compile_recipe(transform)
-        self._delivery = Delivery(self._recipe, self.options.torch_device, self._collate_fn, pin_memory=self.pin_memory)
+        self._delivery = self._make_delivery()
         self._startup = make_startup(worker_init_fn, worker_globals, worker_packages)
         # The ranks of a shared sampler must agree on the key, and would draw one each.
         shared_seed = sampler.seed if isinstance(sampler, Sampler) and sampler.step > 1 else None
@@ -185,21 +200,59 @@ class DataLoader:
             world_size=self.options.world_size or 1,
         )
         self._checked = checked
-        self._iterator: weakref.ref[BatchIterator] | None = None
-        self._supply: Supply | None = None
-        self._opening = threading.Lock()
-        self._finalizer: weakref.finalize[Any, Any] | None = None
+        self._begin_closed()
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As for any object, but what the order follows from is fixed.
+        """As for any object; collate_fn, worker_init_fn, timeout and pin_memory hold for the iterations to come.
 
         Raises:
             ArgumentError: it would have no effect any more.
         """
-        if name in _FIXED and "_made" in vars(self):
+        if "_made" not in vars(self):
+            super().__setattr__(name, value)
+            return
+        if name in _FIXED:
             raise ArgumentError(f"{name} attribute should not be set after DataLoader is initialized; make a new one")
+        if name == "collate_fn":
+            self._collate_fn = check_callable(name, value)
+        elif name == "worker_init_fn":
+            self._startup = replace(self._startup, worker_init_fn=check_callable(name, value))
+        elif name == "timeout":
+            self._timeout = check_timeout(value)
         super().__setattr__(name, value)
+        if name in ("collate_fn", "pin_memory"):
+            self._delivery = self._make_delivery()
+        if name in ("collate_fn", "worker_init_fn"):
+            self._renew()
+
+    def _make_delivery(self) -> Delivery:
+        return Delivery(self._recipe, self.options.torch_device, self._collate_fn, pin_memory=self.pin_memory)
+
+    def _renew(self) -> None:
+        """The next iteration opens anew; one that is under way goes on with what it has."""
+        iterator = self._iterator() if self._iterator is not None else None
+        if iterator is None or iterator.ended:
+            self.close()
+        else:
+            self._supply = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without threads and processes: a copy opens its own, and begins where this loader's order stands."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_THE_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin_closed()
+
+    def _begin_closed(self) -> None:
+        """No thread and no process yet."""
+        self._iterator = None
+        self._supply = None
+        self._opening = threading.Lock()
+        self._finalizer = None
+
+    __class_getitem__: Any = classmethod(GenericAlias)  # `DataLoader[Batch]` in annotations, as of torch's
 
     @property
     def sampler(self) -> Any:
@@ -285,7 +338,7 @@ class DataLoader:
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()
-        self.seed = seed
+        vars(self)["seed"] = seed  # fixed for others
         if isinstance(self._order, OwnOrder):
             self._order.reseed(seed)
 

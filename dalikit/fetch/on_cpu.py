@@ -88,6 +88,6 @@ def _as_pixels(result: Any) -> Pixels:
         raise TypeError(
             f"the function of OnCPU returned {type(result).__name__} of {array.dtype} {shape}: must be a PIL "
             "image, a uint8 array (H, W, 3) or a uint8 tensor (3, H, W); leave conversion to floating point to the "
-            "steps after it"
+            "steps after it; or apply the whole transform in the dataset's __getitem__, and give the loader none"
         )
     return array if is_image else np.array(array, order="C")  # what Pillow gives is a copy already

@@ -100,7 +100,7 @@ class Serving:
         except BaseException as error:
             self.broken = True
             if isinstance(error, RuntimeError):
-                error.add_note(self._describe_dead(processes))
+                raise RuntimeError(f"{error}: {self._describe_dead(processes)}") from error
             raise
 
     def _with_block(self, ticket: Ticket, answer: Answer) -> Answer:

@@ -173,6 +173,11 @@ class WorkerDataset:
             self._make_reader()
         except Exception as error:
             error.add_note(f"in worker process {self._id} (pid {os.getpid()}), before it read anything")
+            if isinstance(error, AttributeError) and "__main__" in str(error):
+                error.add_note(
+                    "a process that is not forked imports the script by its name: define what it needs in a module (in "
+                    "a notebook or with python -c nothing can be imported), or give multiprocessing_context='fork'"
+                )
             self._failure = self._wrap(error)
         place.board.put_down(self._id)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -324,3 +326,45 @@ def test_worker_init_fn_sees_the_users_own_dataset(load: Make, folder: Path) -> 
     """A Subset, though its samples are read from the dataset inside."""
     loader = load(Subset(Told(folder), range(10)), num_workers=2, worker_init_fn=tell, multiprocessing_context="fork")
     assert [targets.tolist() for _, targets in loader] == [[7] * 5, [8] * 5]
+
+
+def test_what_may_be_set_later(load: Make) -> None:
+    """For the iterations to come, one that is under way aside; all else is refused."""
+    loader = load([1, 2, 3, 4], batch_size=2, transform=None)
+    under_way = iter(loader)
+    assert next(under_way).tolist() == [1, 2]
+    loader.collate_fn = sum
+    assert next(under_way).tolist() == [3, 4]
+    assert list(loader) == [3, 7]
+    loader.timeout = 5
+    assert loader._timeout == 5
+    for name in ("num_workers", "transform", "dtype", "generator", "seed"):
+        with pytest.raises(ArgumentError, match=f"{name} attribute should not be set after DataLoader is initialized"):
+            setattr(loader, name, None)
+
+
+def count(_: int) -> None:
+    """Changes the worker's copy."""
+    info = torch.utils.data.get_worker_info()
+    assert info is not None
+    info.dataset.form = "pillow"
+
+
+def test_a_worker_init_fn_that_is_set_later(load: Make, paths: list[Path]) -> None:
+    """Persistent workers start anew for it."""
+    loader = load(Photographs(paths), num_workers=1, transform=None, persistent_workers=True)
+    list(loader)
+    loader.worker_init_fn = count
+    with pytest.raises(TypeError, match="found <class 'PIL"):
+        list(loader)
+
+
+def test_loaders_copy_and_pickle(load: Make, paths: list[Path]) -> None:
+    """What they hold, not their threads; also in the middle of an iteration."""
+    loader = load(Photographs(paths), shuffle=True, num_workers=1)
+    batches = [targets.tolist() for _, targets in loader]
+    fresh = load(Photographs(paths), shuffle=True)
+    for other in (copy.deepcopy(fresh), pickle.loads(pickle.dumps(fresh))):
+        assert [targets.tolist() for _, targets in other] == batches
+        other.close()
+    assert DataLoader[int].__origin__ is DataLoader  # type: ignore[misc]

@@ -7,24 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from dalikit.transforms.recipe import Recipe
 
 __all__ = [
     "as_tensors",
     "bundle_images",
-    "collate_targets",
     "move_tensors",
     "parameters_of_samples",
     "pin_tensors",
     "views_of_samples",
 ]
-
-
-def collate_targets(targets: list[Any]) -> Any:
-    """Targets stacked as torch's `default_collate` does: numbers to a tensor, dicts and tuples part by part."""
-    return default_collate(targets)
 
 
 def move_tensors(value: Any, device: torch.device) -> Any:

@@ -58,7 +58,7 @@ _FIXED = frozenset(
 )
 """Attributes that cannot be set once a loader is made, as that would have no effect."""
 
-_OF_THE_PROCESS = ("_iterator", "_supply", "_opening", "_finalizer")
+_OF_THE_PROCESS = ("_iterator", "_supply", "_opening", "_finalizer", "_plan")
 """What a loader does not pickle: the copy opens anew."""
 
 
@@ -126,6 +126,7 @@ class DataLoader:
 
     _iterator: weakref.ref[BatchIterator] | None
     _supply: Supply | None
+    _plan: Plan | None
     _opening: threading.Lock
     _finalizer: weakref.finalize[Any, Any] | None
 
@@ -231,6 +232,7 @@ class DataLoader:
 
     def _renew(self) -> None:
         """The next iteration opens anew; one that is under way goes on with what it has."""
+        self._plan = None
         iterator = self._iterator() if self._iterator is not None else None
         if iterator is None or iterator.ended:
             self.close()
@@ -249,6 +251,7 @@ class DataLoader:
         """No thread and no process yet."""
         self._iterator = None
         self._supply = None
+        self._plan = None
         self._opening = threading.Lock()
         self._finalizer = None
 
@@ -338,6 +341,7 @@ class DataLoader:
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()
+        self._plan = None
         vars(self)["seed"] = seed  # fixed for others
         if isinstance(self._order, OwnOrder):
             self._order.reseed(seed)
@@ -387,9 +391,13 @@ class DataLoader:
 
     # For the iterator
 
-    @property
-    def _plan(self) -> Plan:
-        """What is to be done."""
+    def _get_plan(self) -> Plan:
+        """What is to be done; the same until something is set anew."""
+        if self._plan is None:
+            self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> Plan:
         function = self._recipe.function
         return Plan(
             task=ReadTask(
@@ -418,18 +426,12 @@ class DataLoader:
             startup=self._startup,
         )
 
-    @property
-    def _fetched_elsewhere(self) -> bool:
-        """Whether other threads than the user's advance the batches."""
-        plan = self._plan
-        return plan.on_threads or plan.num_workers > 0
-
     def _open(self, requests: Iterator[Request], progress: Progress) -> tuple[Supply, Pipe]:
         """A pipe for an iteration."""
         with self._opening:
             supply = self._supply
             if supply is None or not supply.usable:  # closed, or another process's
-                supply = self._supply = Supply(self._plan)
+                supply = self._supply = Supply(self._get_plan())
                 self._finalizer = weakref.finalize(self, supply.stop)  # only tells: on any thread, at any moment
                 self._finalizer.atexit = False  # the supply sees to that itself
         order = self._order

@@ -11,7 +11,7 @@ from torch.utils.data import default_convert
 from dalikit.callables import seeded_generators
 from dalikit.collate import as_tensors, move_tensors, parameters_of_samples, pin_tensors, views_of_samples
 from dalikit.errors import ArgumentError
-from dalikit.fetch import OtherBatch
+from dalikit.fetch import OtherBatch, show_indices
 from dalikit.mixing import apply_mix
 from dalikit.samples import SampleList
 from dalikit.stream import FinishedBatch
@@ -89,6 +89,9 @@ class Delivery:
                 return self._collate_fn(given)
         except StopIteration as error:  # would end the user's loop without a word (PEP 479)
             raise RuntimeError("collate_fn raised StopIteration") from error
+        except Exception as error:  # the user's own: its type and words stay
+            error.add_note(f"in collate_fn, of the batch with indices {show_indices(batch.indices)}")
+            raise
 
     def _drawn(self, batch: FinishedBatch) -> Any:
         return move_tensors(as_tensors(batch.parameters), self._device)

@@ -276,6 +276,7 @@ class _StreamWork:
             parameters=report,
             first_position=int(batch.positions[0]),
             layout=batch.layout,
+            indices=batch.indices,
             batched=batch.batched,
             taken=batch.taken,
             state=batch.state,

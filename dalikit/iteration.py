@@ -32,8 +32,9 @@ class BatchIterator(Iterator[Any]):
         self._progress = progress
         requests: Iterator[Any] = loader._order.requests(progress)
         self._drawn: UserDrawn | None = None
-        if loader._order.drawn_by_user and loader._fetched_elsewhere:
-            requests = self._drawn = UserDrawn(requests, ahead=loader._plan.ahead)
+        plan = loader._get_plan()
+        if loader._order.drawn_by_user and (plan.on_threads or plan.num_workers):  # others advance the batches
+            requests = self._drawn = UserDrawn(requests, ahead=plan.ahead)
             self._drawn.top_up()
         self._supply, self._pipe = loader._open(requests, progress)
         self.ended = False

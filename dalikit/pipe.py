@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from dalikit.engine import Engine
 from dalikit.errors import ArgumentError
-from dalikit.fetch import Feed, FeedThread, ImageBatch, OtherBatch, PushedSource, add_headers, next_images
+from dalikit.fetch import Feed, FeedThread, ImageBatch, OtherBatch, PushedSource, Source, add_headers, next_images
 from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
 from dalikit.workers import JobCancelledError
 
@@ -44,7 +43,7 @@ class FedPipe:
 
     Args:
         feed: reads.
-        engine: gives the engine; asked for when images are found.
+        start: has the engine work on a source; called when images are found.
         local: whether the feed reads on the thread that asks.
         ahead: how many batches of images a local feed is to be ahead of the user.
         adjust_orientation: whether images will be decoded with their EXIF orientation.
@@ -54,7 +53,7 @@ class FedPipe:
     def __init__(
         self,
         feed: Feed,
-        engine: Callable[[], Engine],
+        start: Callable[[Source], BatchStream],
         *,
         local: bool,
         ahead: int,
@@ -62,7 +61,7 @@ class FedPipe:
         report: bool,
     ) -> None:
         self._feed = feed
-        self._engine = engine
+        self._start_stream = start
         self._local = local
         self._ahead = ahead
         self._adjust_orientation = adjust_orientation
@@ -101,10 +100,10 @@ class FedPipe:
                 "items of differing kinds: a batch with images came after batches without; a dataset must give one kind"
             )
         add_headers(batch, adjust_orientation=self._adjust_orientation)
-        self._source = source = PushedSource(self._feed.describe)
+        self._source = source = PushedSource(self._feed.describe, paced=not self._local)
         source.push(batch)
         self._pushed = 1
-        stream = self._engine().start(source)
+        stream = self._start_stream(source)
         if not self._local:
             source.wait_until_asked()  # for the first batch
             self._thread = FeedThread(self._feed, source, adjust_orientation=self._adjust_orientation)

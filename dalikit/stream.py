@@ -29,8 +29,9 @@ class FinishedBatch:
     first_position: int
     layout: Layout
     """Where in an item the image was."""
+    indices: Any
+    """The request's, as all that follows."""
     batched: bool
-    """The request's, as the next two."""
     taken: int
     state: Any
 

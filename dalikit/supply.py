@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dalikit.collate import collate_targets
+from torch.utils.data import default_collate
+
 from dalikit.engine import Engine, Executor
-from dalikit.fetch import LocalFeed, ReadTask, Request, ThreadFetcher, ThreadSource
+from dalikit.errors import LoaderClosedError
+from dalikit.fetch import LocalFeed, ReadTask, Request, Source, ThreadFetcher, ThreadSource
 from dalikit.fetch.reader import Reader, is_iterable, make_reader
 from dalikit.options import LoaderOptions
 from dalikit.pipe import FedPipe, Pipe
 from dalikit.processes import Startup, WorkerSession
+from dalikit.stream import BatchStream
 from dalikit.transforms.recipe import Recipe
 
 __all__ = ["Plan", "Supply"]
@@ -72,6 +75,7 @@ class Supply:
         self._fetcher: ThreadFetcher | None = None
         self._reader: Reader | None = None
         self._persistent: WorkerSession | None = None
+        self._pipes: weakref.WeakSet[FedPipe] = weakref.WeakSet()
         self._sessions: weakref.WeakKeyDictionary[FedPipe, WorkerSession] = weakref.WeakKeyDictionary()
         """Of the iterations that there are: one that is dropped takes its worker processes along."""
         # Exit hooks run last in, first out: what is made after DALI was imported ends before DALI shuts its pipelines
@@ -102,9 +106,9 @@ class Supply:
         """
         plan = self._plan
         task = plan.task if states is None else replace(plan.task, states=states)
+        if plan.on_threads:
+            return self._start(ThreadSource(self._get_fetcher(), requests))
         with self._opening:
-            if plan.on_threads:
-                return self._get_engine().start(ThreadSource(self._get_fetcher(), requests))
             session = None
             if plan.num_workers:
                 session = self._get_session(task)
@@ -113,15 +117,23 @@ class Supply:
                 feed = LocalFeed(self._get_reader(task), requests)
             pipe = FedPipe(
                 feed,
-                self._get_engine,
+                self._start,
                 local=session is None,
                 ahead=plan.under_way,
                 adjust_orientation=plan.recipe.decode.adjust_orientation,
                 report=plan.options.return_parameters,
             )
+            self._pipes.add(pipe)
             if session is not None:
                 self._sessions[pipe] = session
             return pipe
+
+    def _start(self, source: Source) -> BatchStream:
+        """Has the engine work on a source. From any thread that iterates."""
+        with self._opening:
+            if self._closed:
+                raise LoaderClosedError("the loader was closed during this iteration; iterate over it anew")
+            return self._get_engine().start(source)
 
     def finish(self, pipe: Pipe) -> None:
         """An iteration came to its end: what worked for it alone ends too."""
@@ -169,7 +181,7 @@ class Supply:
                 make_executor=_executor_maker(plan),
                 recipe=plan.recipe,
                 seed=plan.task.seed,
-                collate_targets=collate_targets if plan.task.collate_fn is None else list,
+                collate_targets=default_collate if plan.task.collate_fn is None else list,
                 report=plan.options.return_parameters,
                 window=plan.under_way,
             )
@@ -192,8 +204,9 @@ class Supply:
         self._closed = True
         if self._process != os.getpid():
             return
-        for pipe, session in tuple(self._sessions.items()):
+        for pipe in tuple(self._pipes):
             pipe.stop()
+        for session in tuple(self._sessions.values()):
             session.stop()
         if self._persistent is not None:
             self._persistent.stop()

@@ -46,14 +46,21 @@ class LocalFeed:
         self._reader = reader
         self._requests = requests
         self._stopped = False
+        self._request: Request | None = None
+        """What is being read: an interrupt (Ctrl-C) loses no batch, the next call reads it again."""
 
     def next(self, timeout: float | None = None) -> ImageBatch | OtherBatch | None:
         """Reads the next batch; `timeout` has no effect, as nobody else is there to wait."""
         del timeout
         if self._stopped:
             raise JobCancelledError
-        request = next(self._requests, None)
-        return None if request is None else self._reader.read(request)
+        if self._request is None:
+            self._request = next(self._requests, None)
+        if self._request is None:
+            return None
+        batch = self._reader.read(self._request)
+        self._request = None
+        return batch
 
     def stop(self) -> None:
         """Reads no further batch."""

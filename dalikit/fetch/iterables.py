@@ -29,8 +29,8 @@ class IterableReading:
     Item number `count` of worker `w` has the place `(count * num_workers + w) * world_size + rank`: no two items have
     the same, whatever the workers' speed.
 
-    The state that batches carry: {"worker": id, "count": items that this worker has given in this pass, "dataset": of
-    the iterator or the dataset, whichever has a `state_dict`}; None if neither has.
+    The state that batches carry: {"worker": id, "count": items that this worker has given in this pass, "ended": whether
+    they were the last, "dataset": of the iterator or the dataset, whichever has a `state_dict`}; None if neither has.
 
     Args:
         task: what is read, and how.
@@ -81,6 +81,9 @@ class IterableReading:
 
     def _resume(self, state: Any) -> None:
         dataset = self._task.dataset
+        self._count, self._ended = state["count"], state.get("ended", False)
+        if self._ended:
+            return
         if hasattr(self._iterator, "load_state_dict"):
             self._iterator.load_state_dict(state["dataset"])
         elif hasattr(dataset, "load_state_dict"):
@@ -91,7 +94,6 @@ class IterableReading:
                 f"the state says where {type(dataset).__name__} is to go on, but neither it nor its iterator has a "
                 "load_state_dict: is it another dataset?"
             )
-        self._count = state["count"]
 
     def _take(self, size: int) -> list[Any]:
         """Up to `size` items; fewer, and none from then on, at the end."""
@@ -124,5 +126,6 @@ class IterableReading:
             if hasattr(owner, "state_dict"):
                 # A copy: reading goes on before it is looked at.
                 inner = copy.deepcopy(owner.state_dict())
-                return {"worker": self._worker, "count": self._count, "dataset": inner}
+                # After a short batch the dataset has left its loop, and may stand at its beginning again.
+                return {"worker": self._worker, "count": self._count, "ended": self._ended, "dataset": inner}
         return None

@@ -71,10 +71,12 @@ class PushedSource:
 
     Args:
         describe: says what that thread waits for.
+        paced: whether it pushes when it is asked to (`wait_until_asked`), not at a pace of its own.
     """
 
-    def __init__(self, describe: Callable[[], str]) -> None:
+    def __init__(self, describe: Callable[[], str], *, paced: bool) -> None:
         self._describe = describe
+        self._paced = paced
         self._ready: SimpleQueue[Any] = SimpleQueue()
         self._asked: SimpleQueue[bool] = SimpleQueue()
 
@@ -82,7 +84,8 @@ class PushedSource:
 
     def request(self) -> Pending:
         """Asks for one more; whether there is one is known when it has come."""
-        self._asked.put(True)
+        if self._paced:
+            self._asked.put(True)
         return _Pushed(self._ready, self._describe)
 
     def recycle(self, batch: ImageBatch) -> None:

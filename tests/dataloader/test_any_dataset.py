@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch.utils.data import ConcatDataset, Subset
 import dalikit.transforms as T
 from dalikit import DataLoader
 from dalikit.datasets import ImageFolder
-from dalikit.errors import ArgumentError
+from dalikit.errors import ArgumentError, LoaderClosedError
 
 TRANSFORM = T.Compose([T.RandomResizedCrop(32), T.RandomHorizontalFlip(), T.ToTensor()])
 EXECUTORS = ["host", "dali"]
@@ -368,3 +369,124 @@ def test_loaders_copy_and_pickle(load: Make, paths: list[Path]) -> None:
         assert [targets.tolist() for _, targets in other] == batches
         other.close()
     assert DataLoader[int].__origin__ is DataLoader  # type: ignore[misc]
+
+
+class Interrupted(Photographs):
+    """Ctrl-C comes once, while a row is read."""
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 12 and self.form == "bytes":
+            self.form = "array of bytes"
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("transform", [TRANSFORM, None], ids=["images", "others"])
+def test_an_interrupt_that_is_caught_loses_no_batch(load: Make, paths: list[Path], transform: Any) -> None:
+    """What was being read is read again."""
+    dataset = Interrupted(paths, nest=None if transform else lambda _, index: (0, index))
+    batches = iter(load(dataset, transform=transform))
+    seen: list[int] = []
+    interrupts = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except KeyboardInterrupt:
+            interrupts += 1
+            continue
+        if batch is None:
+            break
+        seen += batch[1].tolist()
+    assert seen == list(range(len(paths)))
+    assert interrupts == 1
+
+
+def test_close_ends_an_iteration_on_the_users_thread(load: Make, paths: list[Path]) -> None:
+    """Images or not."""
+    for transform in (TRANSFORM, None):
+        loader = load(Photographs(paths), transform=transform, encoded=transform is not None)
+        batches = iter(loader)
+        next(batches)
+        loader.close()
+        with pytest.raises(LoaderClosedError):
+            list(batches)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("dalikit-host")]
+
+
+def test_several_threads_iterate_one_loader(load: Make, paths: list[Path]) -> None:
+    """Each has an iteration of its own."""
+    loader = load(Photographs(paths))
+    found: list[list[int]] = []
+
+    def work() -> None:
+        found.append([row for _, rows in loader for row in rows.tolist()])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [list(range(len(paths)))] * 4
+
+
+def test_a_collate_fn_that_fails_names_the_batch(load: Make, paths: list[Path]) -> None:
+    """By its indices."""
+
+    def collate(_: list[Any]) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        next(iter(load(Photographs(paths), collate_fn=collate)))
+    assert "indices [0, 1, 2, 3, 4]" in caught.value.__notes__[0]
+
+
+class Saved(Stream):
+    """An iterable dataset that can say where it is."""
+
+    def __init__(self, inner: Photographs) -> None:
+        super().__init__(inner)
+        self.at: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        info = torch.utils.data.get_worker_info()
+        share, step = (0, 1) if info is None else (info.id, info.num_workers)
+        first, self.at = (share if self.at is None else self.at), None
+        for index in range(first, len(self.inner), step):
+            self.at = index + step
+            yield self.inner[index]
+        self.at = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The next row."""
+        return {"at": self.at}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes there."""
+        self.at = state["at"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("used", [False, True])
+def test_iterable_datasets_resume(load: Make, paths: list[Path], num_workers: int, used: bool) -> None:
+    """At every cut, to the same pixels; in a loader with persistent workers that was used already, too; the pass after
+    is whole.
+    """
+
+    def make() -> DataLoader:
+        return load(Saved(Photographs(paths)), num_workers=num_workers, persistent_workers=num_workers > 0)
+
+    loader = make()
+    want, states = [], [loader.state_dict()]
+    for batch in loader:
+        want.append(batch)
+        states.append(loader.state_dict())
+    other = make()
+    for cut in range(1, len(want)):
+        if not used:
+            other.close()
+            other = make()
+        other.load_state_dict(states[cut])
+        rest = list(other)
+        assert [rows.tolist() for _, rows in rest] == [rows.tolist() for _, rows in want[cut:]]
+        assert same([images for images, _ in rest], [images for images, _ in want[cut:]])
+    assert [rows.tolist() for _, rows in other] == [rows.tolist() for _, rows in want]

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from left_over import children
 
 from dalikit import DataLoader, SamplerType
 from dalikit.errors import LoaderClosedError, LoaderTimeoutError
@@ -49,7 +50,7 @@ def test_close_ends_every_thread_and_process(make: Make, executor: str) -> None:
     del loader, batches
     gc.collect()
     assert process.num_threads() <= before
-    assert process.children() == []
+    assert children() == []
 
 
 def test_a_closed_loader_opens_again(make: Make) -> None:

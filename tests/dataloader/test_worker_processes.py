@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 from item_datasets import Photographs
+from left_over import children
 from torch.utils.data import get_worker_info
 
 import dalikit.transforms as T
@@ -50,13 +51,6 @@ def load() -> Iterator[Make]:
     for loader in made:
         loader.close()
     assert children() == []
-
-
-def children() -> list[str]:
-    """Processes that this one has begun, but those that multiprocessing keeps for all."""
-    ours = psutil.Process().children(recursive=True)
-    lines = [" ".join(child.cmdline()) for child in ours if child.status() != psutil.STATUS_ZOMBIE]
-    return [line for line in lines if "resource_tracker" not in line and "forkserver" not in line]
 
 
 @pytest.fixture(scope="session")
@@ -267,6 +261,7 @@ from pathlib import Path
 import dalikit.transforms as T
 from dalikit import DataLoader
 from item_datasets import Photographs
+from left_over import children
 
 paths = sorted(Path(sys.argv[1]).rglob("*.jpg"))
 dataset = Photographs(paths * 10)

@@ -360,7 +360,7 @@ class TestState:
         first = reader.read(request_of())
         assert first is not None
         reader.read(request_of())
-        assert first.state == {"worker": 0, "count": 3, "dataset": {"next": 3}}
+        assert first.state == {"worker": 0, "count": 3, "ended": False, "dataset": {"next": 3}}
 
 
 def test_a_state_for_a_dataset_that_has_none() -> None:

@@ -87,6 +87,8 @@ def make_data_loader(
     worker_init_fn: Callable[[int], None] | None = None,
     worker_globals: Any = None,
     worker_packages: Any = None,
+    prefetch_factor: int | None = None,
+    multiprocessing_context: Any = None,
     timeout: float = -1,
     **options: Unpack[OptionArguments],
 ) -> DataLoader:
@@ -107,6 +109,8 @@ def make_data_loader(
         worker_init_fn: called with its id in each worker process; see DataLoader, as for the next two.
         worker_globals: put into the globals of each worker's main module.
         worker_packages: imported in each worker.
+        prefetch_factor: batches in hand for each worker; None: 2.
+        multiprocessing_context: how workers are started: "fork", "forkserver", "spawn"; None: as Python does by default.
         timeout: seconds to wait for a batch; 0 or less: as long as it takes.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
             rank, world_size, return_parameters.
@@ -145,6 +149,8 @@ def make_data_loader(
         worker_globals=worker_globals,
         worker_packages=worker_packages,
         persistent_workers=persistent_workers,
+        prefetch_factor=prefetch_factor,
+        multiprocessing_context=multiprocessing_context,
         seed=seed,
         **options,
     )

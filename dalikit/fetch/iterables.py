@@ -29,8 +29,9 @@ class IterableReading:
     Item number `count` of worker `w` has the place `(count * num_workers + w) * world_size + rank`: no two items have
     the same, whatever the workers' speed.
 
-    The state that batches carry: {"worker": id, "count": items that this worker has given in this pass, "ended": whether
-    they were the last, "dataset": of the iterator or the dataset, whichever has a `state_dict`}; None if neither has.
+    The state that batches carry: {"worker": id, "count": items that this worker has given in this pass, "ended":
+    whether they were the last, "dataset": of the iterator or the dataset, whichever has a `state_dict`}; None if
+    neither has.
 
     Args:
         task: what is read, and how.

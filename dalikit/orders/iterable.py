@@ -46,9 +46,9 @@ class IterableOrder(Order):
     the user's, as with torch.
 
     A state holds, of each worker, what its dataset's `state_dict` was after its last batch that the user took: the
-    `state` of the batch, {"worker": number, "count": ..., "ended": ..., "dataset": state_dict}; and whose turn is next. Worker
-    processes each hold a copy of the dataset, so their number must be the same in a resume. The beginning of a pass
-    needs none of it. A batch that did not arrive, because its delivery failed, comes once more in a resume.
+    `state` of the batch, {"worker": number, "count": ..., "ended": ..., "dataset": state_dict}; and whose turn is next.
+    Worker processes each hold a copy of the dataset, so their number must be the same in a resume. The beginning of a
+    pass needs none of it. A batch that did not arrive, because its delivery failed, comes once more in a resume.
 
     Args:
         dataset: the iterable one.

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.context import BaseContext
 
 from torch._utils import ExceptionWrapper
@@ -94,6 +95,7 @@ class WorkerSession:
                 self._serving = None
             if self._serving is None:
                 self._serving = Serving(self._task, self._startup, self._num_workers, endless=self.persistent)
+                self._task = replace(self._task, states=None)  # where the first pass goes on; others begin
             serving = self._serving
             tag = serving.enter(requests, passes, first_worker)
             if not serving.started:

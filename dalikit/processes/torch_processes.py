@@ -5,6 +5,7 @@ All that is used of torch's DataLoader beyond its public face is used here.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -19,6 +20,7 @@ from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from dalikit.processes.inheritance import pause_collection
 from dalikit.processes.packing import Sealed
 from dalikit.processes.worker import Answer, WorkerDataset
 
@@ -28,6 +30,7 @@ _POLL_SECONDS = 0.1
 """After so long without an answer torch looks whether all workers live, and the loader whether it should stop."""
 _TIMED_OUT = "DataLoader timed out after"
 _LOOK_SECONDS = 0.002
+_EXIT_SECONDS = 2.0
 
 
 def start_workers(
@@ -54,7 +57,8 @@ def start_workers(
         timeout=_POLL_SECONDS,
         generator=torch.Generator(),  # torch draws a seed from it: not from the user's
     )
-    return WorkerProcesses(loader)
+    with pause_collection():
+        return WorkerProcesses(loader)
 
 
 def _as_it_is(answer: Any) -> Any:
@@ -130,7 +134,7 @@ class WorkerProcesses(_MultiProcessingDataLoaderIter):
                 return
             self._leave_torchs_watch()
             # Torch's own shutdown, on a thread: it waits long, and for ever if a worker was killed holding a lock.
-            asking = threading.Thread(target=super()._shutdown_workers, name="dalikit-shutdown", daemon=True)
+            asking = _EndingThread(super()._shutdown_workers)
             started = _start(asking)
             ended = self._wait(grace if started else 0.0)
             for number in (signal.SIGTERM, signal.SIGKILL):
@@ -170,14 +174,48 @@ class WorkerProcesses(_MultiProcessingDataLoaderIter):
         self.end()
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # When the interpreter ends, multiprocessing has ended them, and a new thread would never begin.
+        # When the interpreter ends, multiprocessing ends them, and a new thread would never begin.
         # Else whoever drops the last reference, the garbage collector perhaps, is not to wait.
         if not finalizing() and not self._ended and self._owner == os.getpid():
-            _start(threading.Thread(target=self.end, name="dalikit-shutdown", daemon=True))
+            _start(_EndingThread(self.end))
+
+
+class _EndingThread(threading.Thread):
+    """Ends processes; the last to hold them, perhaps, and with them tensors in shared memory.
+
+    A daemon thread is cut off in the middle of whatever it does once the interpreter ends. In the middle of freeing a
+    tensor, which is C++ that must not be unwound, that aborts the process. So these are waited for before.
+    """
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        super().__init__(target=target, name="dalikit-shutdown", daemon=True)
+
+
+class _Exit:
+    """Waits for the threads at the interpreter's exit. It is registered after torch and multiprocessing have
+    registered theirs, so it runs before; after it no further thread begins.
+    """
+
+    def __init__(self) -> None:
+        self.has_come = False
+        atexit.register(self._wait)
+
+    def _wait(self) -> None:
+        self.has_come = True
+        deadline = time.monotonic() + _EXIT_SECONDS
+        for thread in threading.enumerate():
+            if isinstance(thread, _EndingThread):
+                with contextlib.suppress(RuntimeError):  # it is just being started by another thread
+                    thread.join(max(0.0, deadline - time.monotonic()))
+
+
+_exit = _Exit()
 
 
 def _start(thread: threading.Thread) -> bool:
-    """Starts a thread, if that is still possible: at the interpreter's exit it is not, from Python 3.12 on."""
+    """Starts a thread, if that is still possible: at the interpreter's exit it is not."""
+    if _exit.has_come:
+        return False
     try:
         thread.start()
     except RuntimeError:

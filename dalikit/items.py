@@ -18,7 +18,18 @@ import numpy.typing as npt
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.signatures import is_encoded_image
 
-__all__ = ["PAIR", "Layout", "as_encoded", "as_pixels", "describe_item", "find_image", "holds_bytes", "is_bytes"]
+__all__ = [
+    "PAIR",
+    "Layout",
+    "as_encoded",
+    "as_pixels",
+    "describe_item",
+    "find_image",
+    "holds_bytes",
+    "is_bytes",
+    "is_tensor",
+    "with_parts",
+]
 
 _PLACEHOLDER = 0
 """Stands where the image was, so that what is left keeps its form and can be collated."""
@@ -96,6 +107,7 @@ class _Candidate(NamedTuple):
 
 
 _ENCODED_OR_PIL = 0
+_ONE_CHANNEL = 2
 
 
 def find_image(item: Any, *, encoded: bool | None, transformed: bool) -> tuple[Layout, bool] | None:
@@ -107,6 +119,9 @@ def find_image(item: Any, *, encoded: bool | None, transformed: bool) -> tuple[L
     3. a uint8 array (H, W, 1) or a uint8 tensor (1, H, W);
     4. a uint8 array (H, W).
 
+    Those of the last two kinds may as well be masks: they are no images beside something that has an image's shape, but
+    a form that is none (float, say).
+
     Args:
         item: what the dataset gave.
         encoded: None: bytes are an image if they begin as an image file does (see `is_encoded_image`); True: whatever
@@ -117,7 +132,8 @@ def find_image(item: Any, *, encoded: bool | None, transformed: bool) -> tuple[L
         Where it is, and whether it comes decoded; None: the item holds no image.
 
     Raises:
-        ArgumentError: there are several that are equally likely.
+        ArgumentError: there are several that are equally likely, or only what may be a mask beside an image in a form
+            that is not transformed.
     """
     found = [candidate for path, leaf in _leaves(item, ()) if (candidate := _judge(path, leaf, encoded, transformed))]
     if not found:
@@ -130,6 +146,8 @@ def find_image(item: Any, *, encoded: bool | None, transformed: bool) -> tuple[L
             return None  # several pieces of bytes, none of which can be told to be the image
     if len(found) > 1:
         raise _ambiguous(found)
+    if strongest >= _ONE_CHANNEL:
+        _refuse_mask(item, found[0])
     return _layout_of(item, found[0].path), not is_bytes(found[0].leaf)
 
 
@@ -168,6 +186,26 @@ def _ambiguous(found: list[_Candidate]) -> ArgumentError:
     )
 
 
+def _refuse_mask(item: Any, found: _Candidate) -> None:
+    """Raises if there is an image in the item that the loader cannot take, of which this one may be the mask."""
+    for path, leaf in _leaves(item, ()):
+        if path != found.path and _has_image_shape(leaf):
+            raise ArgumentError(
+                f"an item of the dataset holds {_shaped(leaf)} at {Layout(path)}, which has the shape of an image but "
+                f"is none for the loader, and {_shaped(found.leaf)} at {Layout(found.path)}, which may be its mask: "
+                "which is to be transformed? Give the image as uint8, an array (H, W, 3) or a tensor (3, H, W); "
+                "if it is the one of one channel, repeat that to three"
+            )
+
+
+def _has_image_shape(value: Any) -> bool:
+    """Whether it is a picture, channels first or last, of any dtype; of uint8 perhaps with an alpha channel."""
+    if not (isinstance(value, np.ndarray) or is_tensor(value)) or value.ndim != 3:
+        return False
+    channels = {3, 4} if _is_uint8(value) else {3}
+    return value.shape[0] in channels or value.shape[-1] in channels
+
+
 # Containers
 
 
@@ -199,25 +237,21 @@ def _replaced(value: Any, path: Sequence[Any], leaf: Any) -> Any:
     """A copy of the containers along a path, with another leaf at its end."""
     if not path:
         return leaf
-    key = path[0]
-    part = _replaced(value[key], path[1:], leaf)
-    if isinstance(value, Mapping):
-        return _mapping_with(value, key, part)
+    return with_parts(value, {path[0]: _replaced(value[path[0]], path[1:], leaf)})
+
+
+def with_parts(value: Any, parts: dict[Any, Any]) -> Any:
+    """A copy of a container with some other parts, by key or place."""
     if isinstance(value, tuple):
-        parts = (*value[:key], part, *value[key + 1 :])
+        whole = tuple(parts.get(place, part) for place, part in enumerate(value))
         named: Any = type(value)
-        return named._make(parts) if hasattr(named, "_fields") else _rebuilt(value, parts)
-    clone = copy.copy(value)
-    clone[key] = part
-    return clone
-
-
-def _mapping_with(value: Mapping[Any, Any], key: Any, part: Any) -> Any:
-    if isinstance(value, MutableMapping):  # it may have more than its keys, which a copy keeps
-        clone = copy.copy(value)
+        return named._make(whole) if hasattr(named, "_fields") else _rebuilt(value, whole)
+    if isinstance(value, Mapping) and not isinstance(value, MutableMapping):
+        return _rebuilt(value, {**value, **parts})
+    clone = copy.copy(value)  # a mapping may have more than its keys
+    for key, part in parts.items():
         clone[key] = part
-        return clone
-    return _rebuilt(value, {**value, key: part})
+    return clone
 
 
 def _rebuilt(value: Any, parts: Any) -> Any:
@@ -238,7 +272,8 @@ def _is_pil(value: Any) -> bool:
     return module is not None and isinstance(value, module.Image)
 
 
-def _is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> bool:
+    """Whether it is torch's, without importing that."""
     module: Any = sys.modules.get("torch")
     return module is not None and isinstance(value, module.Tensor)
 
@@ -247,7 +282,7 @@ def _is_uint8(value: Any) -> bool:
     """Whether it is an array or a tensor of uint8."""
     if isinstance(value, np.ndarray):
         return bool(value.dtype == np.uint8)
-    return _is_tensor(value) and str(value.dtype) == "torch.uint8"
+    return is_tensor(value) and str(value.dtype) == "torch.uint8"
 
 
 def is_bytes(value: Any) -> bool:
@@ -270,6 +305,8 @@ def _certainty_of_array(value: Any) -> int | None:
 def as_encoded(image: Any) -> npt.NDArray[np.uint8]:
     """The bytes of an encoded image: uint8 (n,), contiguous, without a copy where that can be; it may be read-only.
 
+    So nobody may write to the image's memory as long as the bytes are used.
+
     Raises:
         ArgumentError: it is none of bytes, bytearray, memoryview, a 1-D uint8 array or tensor.
     """
@@ -277,7 +314,7 @@ def as_encoded(image: Any) -> npt.NDArray[np.uint8]:
         raise ArgumentError(
             f"no bytes of an image but {describe_item(image)}: must be bytes, or a 1-D uint8 array or tensor"
         )
-    if _is_tensor(image):
+    if is_tensor(image):
         image = image.detach().cpu().numpy()
     elif isinstance(image, memoryview) and not image.c_contiguous:
         image = image.tobytes()
@@ -287,7 +324,8 @@ def as_encoded(image: Any) -> npt.NDArray[np.uint8]:
 def as_pixels(image: Any) -> npt.NDArray[np.uint8]:
     """A decoded image as uint8 (H, W, 3), RGB, contiguous; without a copy where that can be, so it may be read-only.
 
-    PIL images are converted by `convert("RGB")`; one channel is repeated.
+    PIL images are converted by `convert("RGB")`, into memory of their own; one channel is repeated. Nobody may write to
+    the memory of any other image as long as the pixels are used.
 
     Raises:
         ArgumentError: it is none of a PIL image, a uint8 array (H, W, 3), (H, W, 1) or (H, W), a uint8 tensor
@@ -302,7 +340,7 @@ def as_pixels(image: Any) -> npt.NDArray[np.uint8]:
             "(H, W), or a uint8 tensor (3, H, W) or (1, H, W)"
         )
     else:
-        pixels = image.detach().cpu().numpy().transpose(1, 2, 0) if _is_tensor(image) else image
+        pixels = image.detach().cpu().numpy().transpose(1, 2, 0) if is_tensor(image) else image
     height, width = pixels.shape[:2]
     if height == 0 or width == 0:
         raise DecodeError(f"an image of {height}x{width} pixels (height x width)")
@@ -338,7 +376,7 @@ def _described(value: Any, depth: int) -> str:
         return _described_bytes(value)
     if _is_pil(value):
         return f"PIL image {value.mode} of {value.height}x{value.width} (height x width)"
-    return _shaped(value) if isinstance(value, np.ndarray) or _is_tensor(value) else name
+    return _shaped(value) if isinstance(value, np.ndarray) or is_tensor(value) else name
 
 
 def _described_bytes(value: Any) -> str:

@@ -111,6 +111,28 @@ class TestFindImage:
         assert find({"label": GRAY, "pil": make_image()}) == (Layout(("pil",)), True)
         assert find({"mask": GRAY, "image": make_image(), "x": ARRAY}) == (Layout(("image",)), True)
 
+    @pytest.mark.parametrize("mask", [GRAY, GRAY[:, :, None], TENSOR[:1]], ids=["HW", "HW1", "1HW"])
+    @pytest.mark.parametrize(
+        "image",
+        [
+            *(TENSOR.float(), ARRAY.astype(np.float32), ARRAY.astype(np.uint16), ARRAY.transpose(2, 0, 1)),
+            *(TENSOR.permute(1, 2, 0), np.zeros((5, 7, 4), np.uint8)),
+        ],
+        ids=lambda image: describe_item(image),
+    )
+    def test_a_mask_is_not_taken_for_the_image(self, image: Any, mask: Any) -> None:
+        """If there is an image in a form that is not transformed."""
+        for item, places in (((image, mask), (0, 1)), ((mask, {"x": [image]}), ("1]['x'][0", 0))):
+            message = r"has the shape of an image but is none.*which may be its mask.*Give the image as uint8"
+            with pytest.raises(ArgumentError, match=message) as caught:
+                find(item)
+            assert all(f"at item[{place}]" in str(caught.value) for place in places)
+
+    def test_an_image_of_one_channel_beside_other_data(self) -> None:
+        """Boxes, heat maps and volumes are no images."""
+        for other in (np.zeros((3, 3)), np.zeros((9, 5, 7)), torch.zeros(2, 3, 5, 7), torch.zeros(4, 5, 7), JPEG[:1]):
+            assert find((GRAY, other)) == (PAIR, True)
+
     def test_encoded_true_takes_any_bytes(self) -> None:
         """The only ones, or those that begin as an image does."""
         assert find((b"raw", 1), encoded=True) == (PAIR, False)

@@ -24,8 +24,13 @@ class ImageDataset(Protocol):
     * Thread-safe: `get_image_data` and `get_target` are called by many threads at once, in any order.
     * Picklable, if it is to be used in worker processes that are not forked.
     * The length does not change.
+    * The memory that `get_image_data` and `get_batch` give is not copied, but read later on, by other threads: it stays
+      as it is. A buffer that they write the next row into will not do; bytes, and views of mapped files, will.
     * `get_image_data` raises for a row that cannot be read (ReadError or another OSError); the loader's `on_error`
       decides what then happens. `get_target` gives the target as it is stored, before `target_transform`.
+
+    `get_batch(indices)`, if there is one, is used instead of both: it gives a list of (bytes, target), one for each
+    index, in the same order. It is called by several threads at once, each with the indices of a batch.
 
     Two attributes are looked at if they are there: `transform` says what is done to the images, `target_transform` is
     a callable for the targets. The loader carries both out; `get_image_data` and `get_target` do not.

@@ -6,24 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.random  # a collate_fn that imports it would draw from it unseeded
 import numpy.typing as npt
 from torch.utils.data import default_collate, default_convert
 
-from dalikit.callables import ItemSeeder
+from dalikit.callables import seeded_generators
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
+from dalikit.fetch.keeping import copied
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
 from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, holds_bytes
+from dalikit.transforms.purposes import Purpose
 
 __all__ = ["assemble", "assemble_images"]
 
 Bytes = npt.NDArray[np.uint8]
 
 
-def assemble(
-    task: ReadTask, request: Request, rows: Rows, items: list[Any], collation: ItemSeeder
-) -> ImageBatch | OtherBatch:
+def assemble(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> ImageBatch | OtherBatch:
     """A batch of items, whose kind is found from the first one: the same whatever batches came before.
 
     Should there be bytes in the first item that do not begin as an image does, the next item is asked: they may be an
@@ -34,7 +35,6 @@ def assemble(
         request: the batch that was asked for.
         rows: the items' indices and positions.
         items: at least one; the one, if the request is not `batched`.
-        collation: seeds what the user's collate_fn draws.
 
     Raises:
         ArgumentError: the items hold no image, but the loader has a transform for images; or more than one; or items
@@ -53,16 +53,18 @@ def assemble(
             break
     if task.transformed or task.encoded:
         raise _no_image(task, rows, items[0])
-    return _assemble_others(task, request, rows, items, collation)
+    return _assemble_others(task, request, rows, items)
 
 
 def _assemble_found(
     task: ReadTask, request: Request, rows: Rows, items: list[Any], model: Any, layout: Layout, decoded: bool
 ) -> ImageBatch:
-    data, rests, row = [], [], 0
+    data, rests, row, collated = [], [], 0, _is_collated(task, request)
     try:
         for row, item in enumerate(items):
             image, rest = layout.take(item)
+            if not task.transformed:  # not copied by `keep_item`
+                image, rest = copied(image), rest if collated else copied(rest)
             data.append(_image_for(task, image, decoded, int(rows.positions[row])))
             rests.append(rest)
     except ArgumentError as error:
@@ -114,7 +116,7 @@ def assemble_images(
         decoded: whether the images came decoded.
     """
     targets: Any = rests
-    collated = task.collate_fn is None and request.batched
+    collated = _is_collated(task, request)
     if collated:
         targets = _collate(rows, default_collate, rests) if layout.path else None
     return ImageBatch(
@@ -133,18 +135,21 @@ def assemble_images(
     )
 
 
-def _assemble_others(
-    task: ReadTask, request: Request, rows: Rows, items: list[Any], collation: ItemSeeder
-) -> OtherBatch:
+def _is_collated(task: ReadTask, request: Request) -> bool:
+    return task.collate_fn is None and request.batched
+
+
+def _assemble_others(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> OtherBatch:
     default, value = (default_collate, items) if request.batched else (default_convert, items[0])
     first_position = int(rows.positions[0])
     function = task.collate_fn
     if function is None:
         value = _collate(rows, default, value)
     else:
-        # What a user's function draws by chance follows from the batch's position too.
-        given, own = value, function
-        [value] = collation.read(lambda _: _collate(rows, own, given), [first_position])
+        # What a user's function draws by chance follows from the batch's position too. Not an ItemSeeder: it may have
+        # to call the function twice, which may have changed the items.
+        with seeded_generators(task.seed, first_position, Purpose.COLLATION):
+            value = _collate(rows, function, value)
     return OtherBatch(value, first_position, request.taken, request.state, request.indices)
 
 

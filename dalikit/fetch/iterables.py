@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.callables import ItemSeeder
 from dalikit.errors import StateError
 from dalikit.fetch.assembly import assemble
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
+from dalikit.fetch.keeping import keep_item
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
-from dalikit.transforms.purposes import Purpose
 
 __all__ = ["IterableReading"]
 
@@ -44,7 +43,6 @@ class IterableReading:
         self._worker = worker_id
         self._num_workers = num_workers
         self._states = dict(task.states or {})
-        self._collation = ItemSeeder(task.seed, Purpose.COLLATION, put_back=True)
         self._passes: int | None = None
         self._iterator: Iterator[Any] = iter(())
         self._count = 0
@@ -65,7 +63,7 @@ class IterableReading:
         rows = self._rows(len(items))
         self._count += len(items)
         full = request._replace(batched=size is not None, state=self._state())
-        return assemble(self._task, full, rows, items, self._collation)
+        return assemble(self._task, full, rows, items)
 
     def _begin(self, passes: int) -> None:
         """Iterates anew; the first time from where a state says."""
@@ -101,7 +99,7 @@ class IterableReading:
         items: list[Any] = []
         while len(items) < size:
             try:
-                items.append(next(self._iterator))
+                items.append(keep_item(self._task, next(self._iterator)))
             except StopIteration:
                 self._ended = True
                 break

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch.utils.data import IterableDataset, Subset
 
 from dalikit.callables import ItemSeeder
 from dalikit.datasets.base import declares_images
-from dalikit.datasets.wrapped import comes_first, lies_in_files, unwrap
-from dalikit.errors import ArgumentError, DecodeError
+from dalikit.datasets.wrapped import unwrap
+from dalikit.errors import ArgumentError
 from dalikit.fetch.assembly import assemble, assemble_images
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
+from dalikit.fetch.declared import DeclaredRows
 from dalikit.fetch.iterables import IterableReading
-from dalikit.fetch.rows import Rows, plain_index
+from dalikit.fetch.keeping import keep_item
+from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
-from dalikit.items import as_encoded, is_bytes
-from dalikit.storage import Arena, read_local
+from dalikit.storage import Arena
 from dalikit.transforms.purposes import Purpose
 
 __all__ = ["Reader", "is_iterable", "make_reader"]
 
-Bytes = npt.NDArray[np.uint8]
 Reading = Callable[[Request], ImageBatch | OtherBatch | None]
 
 
@@ -105,7 +104,6 @@ class ItemReading:
         self._task = task
         self._seeder = ItemSeeder(task.seed, Purpose.ITEM, put_back=put_back)
         self._whole = _reads_whole(task.dataset)
-        self._collation = ItemSeeder(task.seed, Purpose.COLLATION, put_back=True)
 
     def read(self, request: Request) -> ImageBatch | OtherBatch:
         """The batch."""
@@ -114,9 +112,12 @@ class ItemReading:
         items: list[Any]
         if self._whole and request.batched:
             [items] = self._seeder.read(lambda _: self._items(rows), positions[:1])
+            items = [keep_item(self._task, item) for item in items]
+        elif self._task.transformed:
+            items = self._seeder.read(lambda row: keep_item(self._task, _item(rows, row)), positions)
         else:
             items = self._seeder.read(lambda row: _item(rows, row), positions, lambda: _each_item(rows))
-        return assemble(self._task, request, rows, items, self._collation)
+        return assemble(self._task, request, rows, items)
 
     @staticmethod
     def _items(rows: Rows) -> list[Any]:
@@ -125,7 +126,7 @@ class ItemReading:
         except Exception as error:
             rows.tell_all(error, "read")
             raise
-        return _checked(rows, items, "__getitems__")
+        return rows.check(items, "__getitems__")
 
 
 def _item(rows: Rows, row: int) -> Any:
@@ -162,24 +163,6 @@ def _reads_whole(dataset: Any) -> bool:
     return True
 
 
-def _checked(rows: Rows, items: Any, method: str) -> list[Any]:
-    """What a method gave for all rows, as a list.
-
-    Raises:
-        ArgumentError: it is no list, or of another length.
-    """
-    listed = None if isinstance(items, Mapping | str | bytes) else list(items)
-    if listed is None or len(listed) != len(rows.indices):
-        came = f"a {type(items).__name__}" if listed is None else f"{len(listed)}"
-        error = ArgumentError(
-            f"{method} of {type(rows.dataset).__name__} was asked for {len(rows.indices)} items and gave {came}: it "
-            "must return a list of one item for each index, in the same order"
-        )
-        rows.tell_all(error, "read")
-        raise error
-    return listed
-
-
 class DeclaredReading:
     """Of datasets that declare encoded images: `get_batch` if there is one, else straight from the files or by
     `get_image_data`.
@@ -187,65 +170,18 @@ class DeclaredReading:
 
     def __init__(self, task: ReadTask) -> None:
         self._task = task
-        self._whole = comes_first(task.dataset, "get_batch")
-        self._in_files = lies_in_files(task.dataset)
+        self._declared = DeclaredRows(task.dataset, task.function)
 
     def read(self, request: Request) -> ImageBatch:
         """The batch."""
-        task, rows = self._task, _rows_of(self._task, request)
-        data, targets = self._batch(rows) if self._whole else self._each(rows)
-        if task.function is not None:
-            data = [self._apply(rows, row, encoded) for row, encoded in enumerate(data)]
-        transform = getattr(task.dataset, "target_transform", None)
-        if transform is not None:
-            targets = [_transform_target(transform, rows, row, target) for row, target in enumerate(targets)]
-        return assemble_images(task, request, rows, data, targets)
-
-    def _batch(self, rows: Rows) -> tuple[list[Bytes], list[Any]]:
-        """By `get_batch(indices)`, which gives (bytes, target) for each."""
-        try:
-            pairs = self._task.dataset.get_batch([plain_index(index) for index in rows.indices])
-        except Exception as error:
-            rows.tell_all(error, "read")
-            raise
-        pairs = _checked(rows, pairs, "get_batch")
-        return [_as_bytes(pair[0]) for pair in pairs], [pair[1] for pair in pairs]
-
-    def _each(self, rows: Rows) -> tuple[list[Bytes], list[Any]]:
-        dataset = self._task.dataset
-        arena = Arena() if self._in_files else None  # one for all: its memory is taken in large pieces
-        data, targets = [], []
-        for row, each in enumerate(rows.indices):
-            index = plain_index(each)
-            try:
-                if arena is not None:
-                    data.append(read_local(dataset.get_location(index), arena))
-                else:
-                    data.append(_as_bytes(dataset.get_image_data(index)))
-                targets.append(dataset.get_target(index))
-            except Exception as error:
-                rows.tell(error, row, "read")
-                raise
-        return data, targets
-
-    def _apply(self, rows: Rows, row: int, data: Bytes) -> Bytes:
-        """The user's function of the image."""
-        assert self._task.function is not None
-        try:
-            return self._task.function(data, int(rows.positions[row]))
-        except Exception as error:
-            rows.tell(error, row, "decode" if isinstance(error, DecodeError) else "transform")
-            raise
-
-
-def _transform_target(transform: Callable[[Any], Any], rows: Rows, row: int, target: Any) -> Any:
-    try:
-        return transform(target)
-    except Exception as error:
-        rows.tell(error, row, "target_transform")
-        raise
-
-
-def _as_bytes(data: Any) -> Bytes:
-    """uint8 (n,), not copied: of all that shows its memory, as mapped files do."""
-    return as_encoded(data) if is_bytes(data) else np.frombuffer(data, dtype=np.uint8)
+        declared = self._declared
+        given = _rows_of(self._task, request)
+        rows = declared.rows(given.indices, given.positions)
+        if declared.whole:
+            pairs = declared.read_whole(rows)
+        else:
+            arena = Arena() if declared.in_files else None  # one for all: its memory is taken in large pieces
+            pairs = [declared.read(rows, row, arena) for row in range(len(rows.indices))]
+        targets = [target for _, target in pairs]
+        declared.transform_targets(rows, targets)
+        return assemble_images(self._task, request, rows, [data for data, _ in pairs], targets)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.errors import SampleError
+from dalikit.errors import ArgumentError, SampleError
 from dalikit.fetch.batch import place_of, show_indices
 
 __all__ = ["Rows", "plain_index"]
@@ -38,6 +38,23 @@ class Rows:
     def tell_all(self, error: Exception, stage: str) -> None:
         """The same for what concerns the whole batch."""
         error.add_note(f"in {self._name()}: indices={show_indices(self.indices)}{self._by()}, stage={stage}")
+
+    def check(self, items: Any, method: str) -> list[Any]:
+        """What a method of the dataset gave for all rows, as a list.
+
+        Raises:
+            ArgumentError: it is no list, or of another length.
+        """
+        listed = None if isinstance(items, Mapping | str | bytes) else list(items)
+        if listed is None or len(listed) != len(self.indices):
+            came = f"a {type(items).__name__}" if listed is None else f"{len(listed)}"
+            error = ArgumentError(
+                f"{method} of {self._name()} was asked for {len(self.indices)} items and gave {came}: it must return a "
+                "list of one item for each index, in the same order"
+            )
+            self.tell_all(error, "read")
+            raise error
+        return listed
 
     def _name(self) -> str:
         return type(self.dataset).__name__

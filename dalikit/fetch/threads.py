@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dalikit.codec import Header, read_header
-from dalikit.errors import ArgumentError, DecodeError, SampleError
+from dalikit.errors import SampleError
 from dalikit.fetch.batch import ImageBatch, Request, show_indices
+from dalikit.fetch.declared import DeclaredRows
 from dalikit.fetch.on_cpu import HostFunction
+from dalikit.fetch.rows import Rows
 from dalikit.own_stacks import own_stacks
-from dalikit.storage import Arena, ArenaPool, read_local
+from dalikit.storage import ArenaPool
 from dalikit.workers import Job, WorkerPool
 
 __all__ = ["PendingBatch", "ThreadFetcher"]
@@ -22,9 +23,11 @@ __all__ = ["PendingBatch", "ThreadFetcher"]
 class PendingBatch:
     """A batch that is being read."""
 
-    def __init__(self, batch: ImageBatch, job: Job) -> None:
+    def __init__(self, batch: ImageBatch, job: Job, declared: DeclaredRows, rows: Rows) -> None:
         self._batch = batch
         self._job = job
+        self._declared = declared
+        self._rows = rows
 
     @property
     def done(self) -> bool:
@@ -41,14 +44,7 @@ class PendingBatch:
         """
         self._job.wait()
         batch = self._batch
-        transform = getattr(batch.dataset, "target_transform", None)
-        if transform is not None:
-            for row, target in enumerate(batch.targets):
-                try:
-                    batch.targets[row] = transform(target)
-                except Exception as error:
-                    _add_place(error, batch, row, "target_transform")
-                    raise
+        self._declared.transform_targets(self._rows, batch.targets)
         return batch
 
     def cancel(self) -> None:
@@ -61,6 +57,8 @@ class PendingBatch:
         whole = f"the batch with indices {show_indices(indices)}"
         if self._job.done:
             return f"stage=target_transform: {whole}\n{own_stacks('dalikit-engine')}"
+        if self._declared.whole:
+            return f"stage=read, on a thread, by get_batch: {whole}\n{own_stacks('dalikit-read')}"
         at_hand = show_indices([indices[row] for row in rows])
         return f"stage=read, on threads: at hand are the indices {at_hand} of {whole}\n{own_stacks('dalikit-read')}"
 
@@ -68,13 +66,14 @@ class PendingBatch:
 class ThreadFetcher:
     """Reads the samples of batches on a few threads.
 
-    Bytes of local files go by `preadv` into one arena a batch; other datasets are asked for `get_image_data`. Headers
-    are parsed on the same threads. A user's function runs there too, and its batches come decoded. `target_transform`
-    runs on the thread that calls `PendingBatch.result`, one sample after the other, so it need not be thread-safe.
+    Bytes of local files go by `preadv` into one arena a batch; other datasets are asked for `get_image_data`, or, if
+    they have a `get_batch`, for a whole batch on one thread. Headers are parsed on the same threads. A user's function
+    runs there too, and its batches come decoded. `target_transform` runs on the thread that calls
+    `PendingBatch.result`, one sample after the other, so it need not be thread-safe.
 
     Args:
         dataset: with `get_image_data(index)`, `get_target(index)`, `len`, and, for bytes in files,
-            `get_location(index)`; thread-safe.
+            `get_location(index)`, or `get_batch(indices)`; thread-safe.
         num_threads: how many threads read. They wait for storage most of the time.
         adjust_orientation: whether images will be decoded with their EXIF orientation.
         function: a user's function that has the images before all else; None: there is none.
@@ -92,8 +91,9 @@ class ThreadFetcher:
     ) -> None:
         self._dataset = dataset
         self._function = function
+        self._declared = DeclaredRows(dataset, function)
         self._adjust_orientation = adjust_orientation
-        self._arenas = ArenaPool(max_idle=max_idle_arenas) if _lies_in_files(dataset) else None
+        self._arenas = ArenaPool(max_idle=max_idle_arenas) if self._declared.in_files else None
         self._pool = WorkerPool(num_threads, "dalikit-read")
 
     def submit(self, request: Request) -> PendingBatch:
@@ -102,70 +102,45 @@ class ThreadFetcher:
         Raises:
             ArgumentError: an index is no whole number.
         """
-        indices = self._whole_numbers(request.indices)
-        count = len(indices)
-        arena = self._arenas.acquire() if self._arenas is not None else None
+        declared = self._declared
+        rows = declared.rows(request.indices, request.positions)
+        count = len(rows.indices)
         batch = ImageBatch(
             dataset=self._dataset,
-            indices=indices,
+            indices=rows.indices,
             positions=request.positions,
             data=[_NO_BYTES] * count,
             headers=[_NO_HEADER] * count,
             targets=[None] * count,
-            arena=arena,
+            arena=self._arenas.acquire() if self._arenas is not None else None,
             decoded=self._function is not None,
             batched=request.batched,
             taken=request.taken,
             state=request.state,
         )
 
-        def work(_: Any, row: int) -> None:
-            self._fetch(batch, row)
+        def read_row(_: Any, row: int) -> None:
+            self._put(batch, row, *declared.read(rows, row, batch.arena))
 
-        job = Job(count, work)
+        def read_whole(_: Any, __: int) -> None:
+            for row, pair in enumerate(declared.read_whole(rows)):
+                self._put(batch, row, *pair)
+
+        job = Job(1, read_whole) if declared.whole and count else Job(count, read_row)
         self._pool.submit(job)
-        return PendingBatch(batch, job)
+        return PendingBatch(batch, job, declared, rows)
 
-    def _fetch(self, batch: ImageBatch, row: int) -> None:
-        dataset, index, stage = batch.dataset, int(batch.indices[row]), "read"
+    def _put(self, batch: ImageBatch, row: int, data: npt.NDArray[np.uint8], target: Any) -> None:
+        """Into the batch, with the image's header."""
+        batch.data[row], batch.targets[row] = data, target
+        if batch.decoded:
+            batch.headers[row] = Header(None, data.shape[0], data.shape[1], "")
+            return
         try:
-            data = self._read(dataset, index, batch.arena)
-            if self._function is None:
-                header = read_header(data, adjust_orientation=self._adjust_orientation)
-            else:
-                stage = "transform"
-                data = self._function(data, int(batch.positions[row]))
-                header = Header(None, data.shape[0], data.shape[1], "")
-                stage = "read"
-            batch.data[row], batch.headers[row] = data, header
-            batch.targets[row] = dataset.get_target(index)
+            batch.headers[row] = read_header(data, adjust_orientation=self._adjust_orientation)
         except SampleError as error:
-            error.locate(batch.place(row, "header" if isinstance(error, DecodeError) else "read"))
+            error.locate(batch.place(row, "header"))
             raise
-        except Exception as error:  # the dataset's or the user's own: its type stays, the place is added
-            _add_place(error, batch, row, stage)
-            raise
-
-    def _whole_numbers(self, indices: Any) -> npt.NDArray[np.int64]:
-        """int64 (B,), of what a torch-style sampler yields too: integers of Python, numpy or torch."""
-        if isinstance(indices, np.ndarray) and indices.dtype == np.int64:
-            return indices
-        numbers = []
-        for index in indices:
-            try:
-                numbers.append(np.int64(operator.index(index)))
-            except (TypeError, OverflowError):
-                raise ArgumentError(
-                    f"dataset {type(self._dataset).__name__} takes whole numbers as indices, came {index!r}: use a "
-                    "sampler that yields them"
-                ) from None
-        return np.array(numbers, dtype=np.int64)
-
-    @staticmethod
-    def _read(dataset: Any, index: int, arena: Arena | None) -> npt.NDArray[np.uint8]:
-        if arena is not None:
-            return read_local(dataset.get_location(index), arena)
-        return np.frombuffer(dataset.get_image_data(index), dtype=np.uint8)
 
     def recycle(self, batch: ImageBatch) -> None:
         """Takes back the arena of a batch whose bytes nobody reads any more."""
@@ -181,21 +156,6 @@ class ThreadFetcher:
     def close(self) -> None:
         """Ends the threads. May be called again."""
         self._pool.close()
-
-
-def _lies_in_files(dataset: Any) -> bool:
-    """Whether `get_location` tells where the bytes lie: not if a subclass has a `get_image_data` of its own."""
-    for cls in type(dataset).__mro__:
-        if "get_location" in vars(cls):
-            return True
-        if "get_image_data" in vars(cls):
-            return False
-    return False
-
-
-def _add_place(error: Exception, batch: ImageBatch, row: int, stage: str) -> None:
-    index, position = int(batch.indices[row]), int(batch.positions[row])
-    error.add_note(f"in {type(batch.dataset).__name__}: index={index}, position={position}, stage={stage}")
 
 
 _NO_BYTES: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)

@@ -18,7 +18,8 @@ class BaseSeed:
     """
 
     def __init__(self, generator: torch.Generator | None, *, persistent: bool) -> None:
-        self._generator = generator
+        self.generator = generator
+        """From which it is drawn; None: torch's global one."""
         self._persistent = persistent
         self._drawn = False
 
@@ -29,7 +30,7 @@ class BaseSeed:
 
     def draw(self) -> None:
         """Draws it."""
-        torch.empty((), dtype=torch.int64).random_(generator=self._generator)
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
         self._drawn = True
 
     def pass_over(self) -> None:

@@ -16,8 +16,8 @@ from dalikit.orders.base_seed import BaseSeed
 from dalikit.orders.foreign_pass import NOTHING_TAKEN, ForeignPass
 from dalikit.orders.foreign_source import ForeignSource
 from dalikit.orders.foreign_state import ForeignState, Start
-from dalikit.orders.packing import pack
 from dalikit.orders.passes import Passes
+from dalikit.orders.sampler_state import SamplerState
 from samplers import position
 
 __all__ = ["ForeignOrder"]
@@ -49,7 +49,8 @@ class ForeignOrder(Order):
     `load_state_dict` is asked for its state after every batch, and goes on from there. Any other is iterated once more
     and has to give the same indices again; its generator (`sampler.generator`), or torch's global one if it draws from
     that, has the same state for it. A later pass of a sampler that draws from the global generator is the user's to
-    seed, as ever.
+    seed, as ever. A sampler's own generator that the user seeds after a load decides the pass to come, unless that is
+    one of which some was taken.
 
     Args:
         sampler: any iterable of indices, which may be anything. Without effect beside a batch sampler.
@@ -85,7 +86,8 @@ class ForeignOrder(Order):
         self._world_size = world_size
         self._passes = Passes(ForeignProgress(0, 0, 0))
         self._global = True  # whether the sampler may draw from torch's global generator
-        self._end: Any = None  # the sampler's packed state at the end of the pass that ended last
+        self._loaded_at: torch.Tensor | None = None  # state of the sampler's own generator when a state was loaded
+        self._end: SamplerState | None = None  # the sampler's own at the end of the pass that ended last
 
     @property
     def size(self) -> int:
@@ -113,10 +115,7 @@ class ForeignOrder(Order):
         Raises:
             StateError: the sampler does not come to where the state left off.
         """
-        passes, resumed = self._passes.following()
-        origin = self._passes.current.origin if resumed else None
-        if origin is not None and origin.batches and origin.epoch != self._source.epoch and not self._passes.moved:
-            passes, origin = passes + 1, None  # the user sent the sampler to another epoch: that is another pass
+        passes, origin = self._following()
         self._take_back()
         if origin is None:
             origin = self._origin()
@@ -128,6 +127,21 @@ class ForeignOrder(Order):
         taken = origin.batches
         progress = ForeignProgress(passes, self._source.epoch or 0, taken, drawn=drawn, first=taken, origin=origin)
         return self._passes.begin(progress)
+
+    def _following(self) -> tuple[int, ForeignState | None]:
+        """The pass of the next iteration, and what it goes on from, if that is a loaded state."""
+        passes, same = self._passes.following()
+        origin = self._passes.current.origin if self._passes.resumed else None
+        if origin is None:
+            return passes, None
+        epoch = self._source.epoch
+        if not origin.batches:  # from between two passes: whichever comes next begins there
+            start = None if self._seeded_since() else origin.start
+            return passes, replace(origin, epoch=epoch, start=start)
+        if same and origin.epoch == epoch:
+            return passes, origin
+        # The user sent the sampler to another epoch: that is another pass.
+        return passes + (same and not self._passes.moved), None
 
     def requests(self, progress: Progress) -> Iterator[Request]:
         """Draws from the sampler: on the user's thread."""
@@ -163,12 +177,19 @@ class ForeignOrder(Order):
         last = self._passes.current
         if last.drawn is not None:
             last.drawn.rewind(last.taken - last.first + self._ahead)
+        elif last.origin is not None and self._following()[1] is None and not self._seeded_since():
+            ForeignPass.leave(self._source, self._seed, last.origin, self._ahead)
+
+    def _seeded_since(self) -> bool:
+        """Whether the user has seeded the sampler's own generator since a state was loaded: for the pass to come."""
+        generator, then = self._source.generator, self._loaded_at
+        return generator is not None and then is not None and not torch.equal(generator.get_state(), then)
 
     def _origin(self) -> ForeignState:
         """The beginning of a pass that begins now, but for its `start`."""
         sampler = self._end
         if sampler is None and self._source.stateful is not None:
-            sampler = pack(self._source.stateful.state_dict(), repr(self._source))
+            sampler = SamplerState.of(self._source.stateful, repr(self._source))
         return ForeignState(
             batches=0,
             samples=0,
@@ -192,12 +213,9 @@ class ForeignOrder(Order):
             StateError: the sampler's own state holds what cannot be written down.
         """
         current = self._passes.current
-        if self._passes.moved and not under_way:
-            passes, resumed = self._passes.following()
-            if not resumed:
-                return self._order_state(passes, self._now())
-        if current.drawn is None:
-            return self._order_state(current.passes, current.origin or self._now())
+        if current.drawn is None or (self._passes.moved and not under_way):
+            passes, origin = self._following()
+            return self._order_state(passes, origin or self._now())
         assert current.origin is not None
         epoch = current.origin.epoch
         if current.state is None:
@@ -223,6 +241,8 @@ class ForeignOrder(Order):
         if origin.epoch is not None and origin.epoch != self._source.epoch:
             self._source.set_epoch(origin.epoch)
         self._passes.resume(ForeignProgress(state.passes, state.epoch, origin.batches, origin=origin))
+        generator = self._source.generator
+        self._loaded_at = None if generator is None else generator.get_state()
         self._end = None
 
     def _now(self) -> ForeignState:

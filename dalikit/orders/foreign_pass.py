@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -13,7 +14,7 @@ from dalikit.errors import StateError
 from dalikit.orders.base_seed import BaseSeed
 from dalikit.orders.foreign_source import ForeignSource
 from dalikit.orders.foreign_state import ForeignState, Start
-from dalikit.orders.packing import pack, unpack
+from dalikit.orders.sampler_state import SamplerState
 
 __all__ = ["NOTHING_TAKEN", "ForeignPass"]
 
@@ -92,7 +93,7 @@ class ForeignPass:
     def state(self) -> dict[str, Any]:
         """What it takes to go on after the batch that was drawn last: fields of ForeignState."""
         if self._stateful is not None:
-            sampler = pack(self._stateful.state_dict(), repr(self._source))
+            sampler = SamplerState.of(self._stateful, repr(self._source))
             return {"samples": self.samples, "sampler": sampler, "finished": self._used_up}
         return {"samples": self.samples, "indices": self._hash.hexdigest()}
 
@@ -120,10 +121,7 @@ class ForeignPass:
             return cls(source, seed, start)._skip(state)
         generator = _generator_of(source, state.start)
         users = generator.get_state()
-        try:
-            generator.set_state(state.start.generator)
-        except (RuntimeError, TypeError) as error:  # of another kind of device, say
-            raise StateError(f"state: the generator of {source!r} does not take the state of one: {error}") from None
+        _set(generator, state.start, source)
         try:
             drawn = cls(source, seed, state.start)._skip(state)
             if not state.start.own:
@@ -156,19 +154,46 @@ class ForeignPass:
         return self
 
     @classmethod
+    def leave(cls, source: ForeignSource, seed: BaseSeed, state: ForeignState, ahead: int) -> None:
+        """Brings the sampler's own generator to where the pass of `state` leaves it if it is cut short there.
+
+        Args:
+            source: what gives the batches.
+            seed: torch's base seed.
+            state: where the pass was cut short. Nothing happens if it was not drawn from a generator of the sampler's.
+            ahead: batches that torch has asked for beyond those that were taken.
+
+        Raises:
+            StateError: the sampler's generator is gone, or is another one.
+        """
+        if state.start is None or not state.start.own:
+            return
+        generator = _generator_of(source, state.start)
+        _set(generator, state.start, source)
+        # A base seed from elsewhere does not matter here, and leaves no trace there.
+        shared = seed.generator is generator
+        start = replace(state.start, base_seed=state.start.base_seed and shared)
+        drawn = cls(source, BaseSeed(generator, persistent=False), start)
+        for _ in range(state.batches + ahead):
+            if drawn.draw() is None:
+                break
+        seed.pass_over()
+
+    @classmethod
     def continued(cls, source: ForeignSource, seed: BaseSeed, start: Start, state: ForeignState) -> ForeignPass:
         """Has the sampler load its own state, and goes on from there.
 
         Raises:
             StateError: it cannot.
         """
-        sampler = source.stateful
+        sampler, kept = source.stateful, state.sampler
+        assert kept is not None
         if sampler is None:
             raise StateError(f"state: holds its sampler's state_dict(), but {source!r} has no load_state_dict() here")
-        sampler.load_state_dict(unpack(state.sampler))
+        sampler.load_state_dict(kept.unpack())
         # A sampler at its end may have something to do yet before its next pass; or it has done it, and gives that.
         if state.finished and next(source.batches(), None) is not None:
-            sampler.load_state_dict(unpack(state.sampler))
+            sampler.load_state_dict(kept.unpack())
         drawn = cls(source, seed, start)
         drawn.samples = state.samples
         if state.finished and state.batches:
@@ -184,6 +209,13 @@ def _generator_of(source: ForeignSource, start: Start) -> torch.Generator:
             f"state: holds the state of its sampler's generator, but {source!r} has none here; give it one"
         )
     return source.generator
+
+
+def _set(generator: torch.Generator, start: Start, source: ForeignSource) -> None:
+    try:
+        generator.set_state(start.generator)
+    except (RuntimeError, TypeError) as error:  # of another kind of device, say
+        raise StateError(f"state: the generator of {source!r} does not take the state of one: {error}") from None
 
 
 def _as_bytes(batch: list[Any]) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
 from dalikit.errors import StateError
 from dalikit.orders.packing import pack_bytes, unpack_bytes
+from dalikit.orders.sampler_state import SamplerState
 
 __all__ = ["ForeignState", "Start"]
 
@@ -60,15 +61,20 @@ class ForeignState:
     """Fingerprint of the indices that were taken; None: there is `sampler`."""
     start: Start | None = None
     """None: the order is not known to follow from a generator."""
-    sampler: Any = None
-    """The sampler's `state_dict()`, packed; None: it has none."""
+    sampler: SamplerState | None = None
+    """What the sampler's `state_dict()` was; None: it has none."""
     finished: bool = False
     """`sampler` is of the end of a pass: of this one, or, if nothing was taken of it, of the one before."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        state = asdict(self)
+        """JSON-able.
+
+        Raises:
+            StateError: the sampler's own state is not.
+        """
+        state = {known.name: getattr(self, known.name) for known in fields(self)}
         state["start"] = None if self.start is None else self.start.to_dict()
+        state["sampler"] = None if self.sampler is None else self.sampler.pack()
         return state
 
     @classmethod
@@ -88,8 +94,12 @@ class ForeignState:
 
     @classmethod
     def _read(cls, extra: Mapping[str, Any]) -> ForeignState:
-        start = extra["start"]
-        state = cls(**{**extra, "start": None if start is None else Start.from_dict(start)})
+        start, sampler = extra["start"], extra.get("sampler")
+        read = {
+            "start": None if start is None else Start.from_dict(start),
+            "sampler": None if sampler is None else SamplerState(sampler),
+        }
+        state = cls(**{**extra, **read})
         for name in ("batches", "samples", "rank", "epoch"):
             number = getattr(state, name)
             if not (isinstance(number, int) and number >= 0) and not (name == "epoch" and number is None):

@@ -36,6 +36,8 @@ class IterableProgress(Progress):
     """The dataset's length, if the user asked for it before."""
     untold: bool = False
     """A batch came without its reader's state."""
+    loaded: bool = False
+    """It is the first iteration after a state was loaded."""
 
 
 class IterableOrder(Order):
@@ -110,7 +112,7 @@ class IterableOrder(Order):
         if self._seed is not None and self._seed.due:
             self._seed.draw()
         passes, resumed = self._passes.following()
-        progress = IterableProgress(passes, passes, 0)
+        progress = IterableProgress(passes, passes, 0, loaded=self._passes.resumed)
         if resumed:
             current = self._passes.current
             progress.taken = progress.began = current.taken
@@ -129,9 +131,11 @@ class IterableOrder(Order):
 
         A reader that is not among them begins at the beginning. Those with a state have their dataset load
         `state["dataset"]` before it is iterated, and count on from `state["count"]`; one whose dataset then has no more
-        ends at once. None: all begin at the beginning.
+        ends at once. None: no state was loaded, all begin as they are; {}: one was, of the beginning of a pass, to
+        which datasets that live on from an earlier iteration would not go back by themselves.
         """
-        return dict(self._passes.current.readers) or None
+        current = self._passes.current
+        return dict(current.readers) if current.loaded else None
 
     @property
     def first_worker(self) -> int:

@@ -12,16 +12,19 @@ _P = TypeVar("_P", bound=Progress)
 
 
 class Passes(Generic[_P]):
-    """Counts iterations: each that begins is the next pass, after one that was cut short too.
+    """Counts iterations: each that begins is the next pass, unless one was asked for or a state was loaded.
 
     Args:
         first: where the first one begins.
+        repeat: one that was cut short is begun again: it is the same pass once more.
     """
 
-    def __init__(self, first: _P) -> None:
+    def __init__(self, first: _P, *, repeat: bool = False) -> None:
+        self._repeat = repeat
         self.current = first
         """The iteration that began last; if that came to its end, or a state was loaded: where the next begins."""
-        self._resumed = False
+        self.resumed = False
+        """Whether a state was loaded since the last iteration began."""
         self._entered: int | None = None  # the pass that was asked for, until the next iteration begins
 
     @property
@@ -35,21 +38,21 @@ class Passes(Generic[_P]):
 
     def resume(self, progress: _P) -> None:
         """Goes to where a state says: the next iteration goes on there, unless another pass is asked for."""
-        self.current, self._resumed, self._entered = progress, True, None
+        self.current, self.resumed, self._entered = progress, True, None
 
     def following(self) -> tuple[int, bool]:
-        """The pass of the next iteration, and whether it goes on where a state left off."""
+        """The pass of the next iteration, and whether it is the one that a loaded state is in."""
         current, entered = self.current, self._entered
-        if self._resumed and entered in (None, current.passes):
+        if self.resumed and entered in (None, current.passes):
             return current.passes, True
         if entered is not None:
             return entered, False
-        return current.passes + current.begun, False
+        return current.passes + (current.begun and not self._repeat), False
 
     def begin(self, progress: _P) -> _P:
         """An iteration begins."""
         progress.begun = True
-        self.current, self._resumed, self._entered = progress, False, None
+        self.current, self.resumed, self._entered = progress, False, None
         return progress
 
     def end(self, progress: Progress, following: _P) -> bool:

@@ -11,6 +11,7 @@ import torch
 from dalikit.fetch import Request
 from dalikit.orders.base import Order, OrderState, Progress
 from dalikit.orders.base_seed import BaseSeed
+from dalikit.orders.passes import Passes
 from samplers import FiniteSampler, Sampler, position
 
 __all__ = ["SamplerOrder"]
@@ -50,9 +51,8 @@ class SamplerOrder(Order):
         self._seed = BaseSeed(generator, persistent=persistent) if generator is not None else None
         self._advanced = (sampler.epoch, sampler.taken)  # the pass in which `advance` has taken some
         self._sampler_epoch = sampler.epoch
-        self._progress = Progress(sampler.epoch, sampler.epoch, sampler.taken)
-        self._resumed = False
-        self._entered: int | None = None  # the pass that set_epoch asked for, until the next iteration begins
+        # torch's loader draws a new order for every iteration of its own, after one that was cut short too.
+        self._passes = Passes(Progress(sampler.epoch, sampler.epoch, sampler.taken), repeat=not own)
 
     @property
     def size(self) -> int | None:
@@ -63,10 +63,7 @@ class SamplerOrder(Order):
         """From where a loaded state left off, else from the beginning of a pass, or from where `advance` led in it."""
         if self._seed is not None and self._seed.due:
             self._seed.draw()
-        self._progress = self._beginning()
-        self._progress.begun = True
-        self._resumed, self._entered = False, None
-        return self._progress
+        return self._passes.begin(self._beginning())
 
     def requests(self, progress: Progress) -> Iterator[Request]:
         """A pure function of the place: may be advanced on any thread."""
@@ -81,9 +78,8 @@ class SamplerOrder(Order):
 
     def end_pass(self, progress: Progress) -> None:
         """The next pass follows, unless another was entered meanwhile."""
-        if self._progress is progress:
-            passes = progress.passes + 1
-            self._progress = Progress(passes, passes if self._own else self.sampler.epoch, 0)
+        passes = progress.passes + 1
+        self._passes.end(progress, Progress(passes, passes if self._own else self.sampler.epoch, 0))
 
     def __len__(self) -> int:
         """Batches in the present pass of this rank.
@@ -105,7 +101,7 @@ class SamplerOrder(Order):
             if not self._own:
                 self.sampler.set_epoch(epoch)
                 self._sampler_epoch = epoch
-            self._entered = epoch
+            self._passes.enter(epoch)
 
     def fresh_state(self) -> OrderState:
         """The beginning of the first pass."""
@@ -120,8 +116,7 @@ class SamplerOrder(Order):
         if isinstance(self.sampler, FiniteSampler) and not self._own:
             self.sampler.set_epoch(state.epoch)
         self._sampler_epoch = self.sampler.epoch
-        self._progress = Progress(state.passes, state.epoch, -(-state.place // state.world_size))
-        self._resumed, self._entered = True, None
+        self._passes.resume(Progress(state.passes, state.epoch, -(-state.place // state.world_size)))
 
     def _state(self, progress: Progress) -> OrderState:
         identity = self.sampler.identity()
@@ -140,14 +135,15 @@ class SamplerOrder(Order):
     def _beginning(self) -> Progress:
         """Where the next iteration begins."""
         if self.sampler.epoch != self._sampler_epoch:  # set on the sampler itself, as scripts for torch do
-            self._entered = self._sampler_epoch = self.sampler.epoch
-        current = self._progress
-        passes = current.passes if self._entered is None else self._entered
-        if self._resumed and passes == current.passes:
-            return Progress(current.passes, current.epoch, current.taken)
-        if self._entered is None and self._own and current.begun:
-            passes += 1  # torch's loader draws a new order for every iteration, after one that was cut short too
+            self._sampler_epoch = self.sampler.epoch
+            self._passes.enter(self._sampler_epoch)
+        current = self._passes.current
+        passes, resumed = self._passes.following()
         epoch = passes if self._own else self.sampler.epoch
+        # A state from between two passes was made before the epoch of the next was set. Within a pass another epoch is
+        # another order, in which nothing was taken yet.
+        if resumed and (epoch == current.epoch or not current.taken):
+            return Progress(passes, epoch, current.taken)
         return Progress(passes, epoch, self._advance_of(passes))
 
     def _advance_of(self, passes: int) -> int:
@@ -156,8 +152,8 @@ class SamplerOrder(Order):
 
     def _place(self, *, under_way: bool) -> Progress:
         """Where the loader is: in the iteration under way or the one that was cut short, else where the next begins."""
-        moved = self._entered is not None or self.sampler.epoch != self._sampler_epoch
-        return self._beginning() if moved and not under_way else self._progress
+        moved = self._passes.moved or self.sampler.epoch != self._sampler_epoch
+        return self._beginning() if moved and not under_way else self._passes.current
 
 
 def _requests(

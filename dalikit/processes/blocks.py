@@ -103,6 +103,13 @@ class BlockPool:
             if block.number == reference.number:
                 block.give_back()
 
+    def clear(self) -> None:
+        """Lets go of all, at the process's end: with torch's sharing strategy "file_system" they are files that are
+        there until every process has let go. (Of a process that is killed, and of batches that were sent and not taken,
+        the files stay until the loader's process ends, as torch's own do.)
+        """
+        self._blocks.clear()
+
     def refer(self, block: Block) -> BlockReference:
         """What is to be sent of it."""
         dropped, self._dropped = tuple(self._dropped), []
@@ -110,7 +117,8 @@ class BlockPool:
 
 
 class Lease:
-    """The use of a block: over when it is dropped.
+    """The use of a block: over when it is dropped. Views of `memory` do not keep it: whoever has images of a block,
+    as in `ImageBatch.data`, must hold on to its lease too, `ImageBatch.owner`, or a worker writes over them.
 
     Args:
         tensor: the block.

@@ -33,7 +33,7 @@ class PackedImages(NamedTuple):
 
     memory: torch.Tensor | BlockReference | Lease | None
     """The images one behind the other: uint8 (n,), if they are few bytes; else in a worker's block, of which a
-    reference is sent, for a lease to be made of it (`KnownBlocks`). None: there is not one byte."""
+    reference is sent beside the rest, for a lease to be made of it (`KnownBlocks`). None: there is not one byte."""
     starts: npt.NDArray[np.int64]
     """int64 (B,): where in it each begins."""
     shapes: npt.NDArray[np.int64]

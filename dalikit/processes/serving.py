@@ -8,10 +8,11 @@ from typing import Any
 
 from dalikit.datasets.wrapped import unwrap
 from dalikit.fetch.batch import Request
+from dalikit.fetch.reader import is_iterable
 from dalikit.fetch.task import ReadTask
-from dalikit.processes.blocks import BlockReference, KnownBlocks
+from dalikit.processes.blocks import KnownBlocks
 from dalikit.processes.board import Board
-from dalikit.processes.packing import PackedImages
+from dalikit.processes.packing import PackedImages, Unreadable
 from dalikit.processes.stacks import StackFolder, worker_stacks
 from dalikit.processes.startup import Startup
 from dalikit.processes.tickets import Tickets
@@ -37,6 +38,7 @@ class Serving:
     def __init__(self, task: ReadTask, startup: Startup, num_workers: int, *, endless: bool) -> None:
         self._task = task
         self._source = unwrap(task.dataset)
+        self._iterable = is_iterable(task.dataset)
         self._startup = startup
         self._passes = 0
         self.num_workers = num_workers
@@ -87,7 +89,7 @@ class Serving:
         """The next answer; None: there was none for a while.
 
         Raises:
-            RuntimeError: torch's: a worker has died. A note says what it was reading.
+            RuntimeError: torch's: a worker has died. Its message says what it was reading, too.
         """
         processes = self._processes
         assert processes is not None
@@ -105,10 +107,14 @@ class Serving:
 
     def _with_block(self, ticket: Ticket, answer: Answer) -> Answer:
         """The answer with a lease of its block, which is over when whoever has the answer lets go of it."""
-        content = answer.content
-        if not isinstance(content, PackedImages) or not isinstance(content.memory, BlockReference):
+        content, reference = answer.content, answer.block
+        if reference is None:
             return answer
-        lease = self._blocks.open(self.worker_of(ticket), content.memory)
+        if isinstance(reference, Unreadable):
+            return answer._replace(content=reference)
+        lease = self._blocks.open(self.worker_of(ticket), reference)
+        if not isinstance(content, PackedImages):  # it cannot be read: the lease is over at once
+            return answer
         return answer._replace(content=content._replace(memory=lease))
 
     def end(self, grace: float = 0.5, idle_grace: float = 5.0) -> None:
@@ -152,8 +158,12 @@ class Serving:
             return "starting" if self.board.is_starting(worker_id) else "idle: its answer is on its way"
         for ticket in tuple(self.tickets.out):
             if ticket.number == number and ticket.request is not None:
-                return f"reading {show(ticket.request)}"
+                return f"reading {self.show(ticket.request)}"
         return "between two batches"
+
+    def show(self, request: Request) -> str:
+        """What was asked for."""
+        return show(request, self._iterable)
 
     def describe(self) -> str:
         """Which batches are outstanding, and what the workers are reading."""
@@ -166,7 +176,8 @@ class Serving:
         worker_id = self.worker_of(oldest)
         return (
             f"stage=read in worker processes, {len(waited)} batches outstanding, the oldest with "
-            f"{show(oldest.request)} at worker {worker_id} (pid {self._pid(worker_id)}), which is {self._at(worker_id)}"
+            f"{self.show(oldest.request)} at worker {worker_id} (pid {self._pid(worker_id)}), which is "
+            f"{self._at(worker_id)}"
         )
 
     def stacks(self) -> str:

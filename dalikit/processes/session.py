@@ -18,7 +18,7 @@ from dalikit.fetch.task import ReadTask
 from dalikit.processes.packing import Unreadable, unpack
 from dalikit.processes.serving import Serving
 from dalikit.processes.startup import Startup
-from dalikit.processes.worker import Answer, Kind, Ticket, show
+from dalikit.processes.worker import Answer, Kind, Ticket
 from dalikit.workers import JobCancelledError
 
 __all__ = ["WorkerFeed", "WorkerSession"]
@@ -95,11 +95,11 @@ class WorkerSession:
                 self._serving = None
             if self._serving is None:
                 self._serving = Serving(self._task, self._startup, self._num_workers, endless=self.persistent)
-                self._task = replace(self._task, states=None)  # where the first pass goes on; others begin
             serving = self._serving
             tag = serving.enter(requests, passes, first_worker)
             if not serving.started:
                 serving.start(self._prefetch_factor, self._context)
+                self._task = replace(self._task, states=None)  # where this pass goes on; any other begins
         return WorkerFeed(self, serving, tag)
 
     def stop(self) -> None:
@@ -227,7 +227,7 @@ class WorkerFeed:
             return None
         worker_id = self._serving.worker_of(ticket)
         if isinstance(content, Unreadable):
-            raise _unreadable(worker_id, request, content.error) from content.error
+            raise _unreadable(worker_id, self._serving.show(request), content.error) from content.error
         if answer.kind is Kind.FAILURE:
             assert isinstance(content, ExceptionWrapper)
             content.reraise()  # type: ignore[no-untyped-call]
@@ -242,7 +242,7 @@ class WorkerFeed:
         try:
             batch = unpack(content, self._serving.dataset, request)
         except Exception as error:
-            raise _unreadable(worker_id, request, error) from error
+            raise _unreadable(worker_id, self._serving.show(request), error) from error
         # Workers of an iterable dataset end at different times: what was taken counts batches, not tickets.
         batch.taken = self._taken.popleft()
         return batch
@@ -266,8 +266,8 @@ class WorkerFeed:
         return f"{text}.\n{stacks}" if stacks else f"{text}."
 
 
-def _unreadable(worker_id: int, request: Request, error: Exception) -> RuntimeError:
+def _unreadable(worker_id: int, wanted: str, error: Exception) -> RuntimeError:
     return RuntimeError(
-        f"what worker process {worker_id} sent for {show(request)} cannot be unpickled in the loader's process: "
+        f"what worker process {worker_id} sent for {wanted} cannot be unpickled in the loader's process: "
         f"{type(error).__name__}: {error}"
     )

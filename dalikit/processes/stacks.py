@@ -142,11 +142,13 @@ def _answer(path: Path, known: int | str, deadline: float) -> str:
 
 
 def _shortened(dump: str) -> str:
-    """Without what is the same in every worker: the thread that sends answers, and the calls that led to its work."""
+    """Without what is the same in every worker: the threads that send answers and that look after the
+    loader's process, and the calls that led to its work.
+    """
     threads = []
     for thread in dump.split("\n\n"):
         lines = thread.splitlines()
-        if any(line.endswith("in _feed") for line in lines):
+        if any(line.endswith(("in _feed", "in _await_orphanhood")) for line in lines):
             continue
         ends = [number for number, line in enumerate(lines) if line.endswith("in _worker_loop")]
         threads.append("\n".join(lines[: ends[0]] if ends else lines))

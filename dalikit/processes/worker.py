@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum, unique
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,8 @@ from dalikit.fetch.reader import Reader, is_iterable, make_reader
 from dalikit.fetch.task import ReadTask
 from dalikit.processes.blocks import BlockPool, BlockReference
 from dalikit.processes.board import Board
+from dalikit.processes.inheritance import keep_inherited
+from dalikit.processes.orphans import end_with_parent
 from dalikit.processes.packing import PackedImages, PackedOther, Sealed, Unreadable, pack, seal
 from dalikit.processes.stacks import StackFolder, answer_with_stacks
 from dalikit.processes.startup import Startup
@@ -63,6 +66,9 @@ class Answer(NamedTuple):
 
     kind: Kind
     content: Any = None
+    block: Any = None
+    """Where a batch's images lie, if in a block: sealed by itself, so that the block is free again even if the rest
+    cannot be unpickled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ class WorkerDataset:
         self._place = place
         self._sent: dict[str, bytes] = {}
         self._seed = task.seed
+        self._iterable = is_iterable(task.dataset)
         # In a worker:
         self._id = 0
         self._tag = place.tag
@@ -159,6 +166,9 @@ class WorkerDataset:
         In this order: generators seeded, packages imported, globals placed, the user's worker_init_fn, the dataset.
         What fails is told in answer to the first ticket, and to all others.
         """
+        keep_inherited()
+        end_with_parent()
+        Finalize(None, self._blocks.clear, exitpriority=0)
         place = self._place
         self._id = (worker_id + place.first_worker) % place.num_workers
         self._stack_file = answer_with_stacks(place.stacks.file(self._id))
@@ -220,20 +230,22 @@ class WorkerDataset:
             batch = self._reader.read(request)
             if batch is None:
                 return Answer(Kind.END)
-            with_rows = is_iterable(self._get_task().dataset)
-            return Answer(Kind.BATCH, self._seal(pack(batch, with_rows=with_rows, blocks=self._blocks)))
+            return self._seal(pack(batch, with_rows=self._iterable, blocks=self._blocks))
         except SampleError as error:
             return self._tell(error)
         except Exception as error:
-            error.add_note(f"in worker process {self._id} (pid {os.getpid()}), which was reading {show(request)}")
+            error.add_note(
+                f"in worker process {self._id} (pid {os.getpid()}), which was reading {show(request, self._iterable)}"
+            )
             return Answer(Kind.FAILURE, self._wrap(error))
 
-    def _seal(self, packed: PackedImages | PackedOther) -> Sealed:
+    def _seal(self, packed: PackedImages | PackedOther) -> Answer:
+        if not isinstance(packed, PackedImages) or not isinstance(packed.memory, BlockReference):
+            return Answer(Kind.BATCH, seal(packed))
         try:
-            return seal(packed)
+            return Answer(Kind.BATCH, seal(packed._replace(memory=None)), seal(packed.memory))
         except Exception:
-            if isinstance(packed, PackedImages) and isinstance(packed.memory, BlockReference):
-                self._blocks.give_back(packed.memory)
+            self._blocks.give_back(packed.memory)
             raise
 
     def _enter(self, ticket: Ticket) -> None:
@@ -242,9 +254,8 @@ class WorkerDataset:
             return
         self._tag = ticket.tag
         self._seed_generators(ticket.passes)
-        task = self._get_task()
-        if is_iterable(task.dataset):
-            self._task = replace(task, states=None)  # those were of the first pass
+        if self._iterable:
+            self._task = replace(self._get_task(), states=None)  # those were of the first pass
             self._make_reader()
 
     def _tell(self, error: SampleError) -> Answer:
@@ -270,9 +281,9 @@ class WorkerDataset:
             return seal(wrapper)
 
 
-def show(request: Request) -> str:
-    """What a ticket wants, for messages."""
-    return request.show() if len(request.indices) else "the next batch of its iterable dataset"
+def show(request: Request, iterable: bool) -> str:
+    """What a ticket wants of an iterable dataset or of another, for messages."""
+    return "the next batch of its iterable dataset" if iterable else request.show()
 
 
 def _dumps(value: Any) -> bytes:

@@ -208,6 +208,36 @@ def test_nested_and_abandoned_iterations(load: Make, paths: list[Path]) -> None:
     assert len(children()) == 2
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_broken_off_loop_leaves_no_process(paths: list[Path], persistent: bool) -> None:
+    """Nor waits for the garbage collector: those of an iteration end with it, persistent ones with the loader."""
+    gc.collect()
+    gc.disable()
+    try:
+        loader = DataLoader(
+            Photographs(paths),
+            batch_size=4,
+            num_workers=2,
+            multiprocessing_context="fork",
+            device="cpu",
+            transform=TRANSFORM,
+            persistent_workers=persistent,
+        )
+        for batch in loader:
+            assert len(batch[1]) == 4
+            assert len(children()) == 2
+            break
+        del batch
+        if persistent:
+            del loader
+        deadline = time.monotonic() + 10
+        while children() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert children() == []
+    finally:
+        gc.enable()
+
+
 class Pids(Photographs):
     """The target is the worker's process."""
 

@@ -74,7 +74,7 @@ def test_an_index_out_of_range_is_the_datasets_error_with_the_place(photograph_r
     with pytest.raises(IndexError, match=r"^index 99 is out of range for ImageFolder of 12 samples") as caught:
         fetcher.submit(request([0, 99], first=7)).result()
     fetcher.close()
-    assert caught.value.__notes__ == ["in ImageFolder: index=99, position=8, stage=read"]
+    assert caught.value.__notes__ == ["in ImageFolder of 12 samples: index=99, position=8, stage=read"]
 
 
 def half(image: Image.Image) -> Image.Image:

@@ -90,7 +90,9 @@ def test_order_of_samplers_with_a_state_is_torchs(name: str) -> None:
 
 
 @pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("name", ["own: random", "own: buckets", "global: eager, unbatched", "plain: distributed"])
+@pytest.mark.parametrize(
+    "name", ["own: random", "own: buckets", "own: replacement", "global: eager, unbatched", "plain: distributed"]
+)
 def test_order_is_torchs_with_worker_processes(name: str, persistent: bool) -> None:
     """torch then iterates twice, reads ahead, and draws its base seed once if they live on."""
     results = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -165,15 +166,33 @@ def test_a_sampler_that_lost_its_load_state_dict_is_refused() -> None:
         restore(ForeignOrder(Plain()), states[1]).begin()
 
 
-def test_a_state_dict_that_cannot_be_written_is_refused() -> None:
-    """With the sampler's name."""
+def test_a_state_dict_that_cannot_be_written_is_refused_when_it_is_asked_for() -> None:
+    """With the sampler's name; the sampler can be iterated all the same."""
 
-    class Odd(Stateful):
-        def state_dict(self) -> dict[str, Any]:
-            return {"object": object()}
+    def fail() -> Any:
+        raise ZeroDivisionError("no state")
 
-    with pytest.raises(StateError, match=r"Odd: its state_dict\(\) holds a object"):
-        next(iterate(ForeignOrder(Odd())))
+    cases: list[tuple[Callable[[], Any], str]] = [
+        (lambda: {1, 2}, r"its state_dict\(\) holds a set, which cannot be written down"),
+        (seeded, r"its state_dict\(\) holds a Generator"),
+        (threading.Lock, r"its state_dict\(\) holds a lock"),
+        (fail, r"its state_dict\(\) failed \(ZeroDivisionError\('no state'\)\)\. Mend it; or take it out"),
+    ]
+    for make, message in cases:
+
+        class Odd(Stateful):
+            def state_dict(self, make: Callable[[], Any] = make) -> dict[str, Any]:
+                return {"object": make()}
+
+        order = ForeignOrder(Odd())
+        order.fresh_state()
+        assert batches(order) == batches(ForeignOrder(Stateful()))
+        for under_way in (False, True):
+            with pytest.raises(StateError, match=f"Odd: {message}"):
+                order.state(under_way=under_way)
+            next(iterate(order))
+        with pytest.raises(StateError, match=f"Odd: {message}"):
+            order.state(under_way=True)  # once more
 
 
 @pytest.mark.parametrize(

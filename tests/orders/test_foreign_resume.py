@@ -18,7 +18,7 @@ from foreign_samplers import (
     seeded,
 )
 from order_driver import batches, flat, indices, iterate, restore, run, saved
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler
 
 import samplers
 from dalikit.orders import ForeignOrder
@@ -177,7 +177,116 @@ def test_skipping_asks_the_sampler_alone() -> None:
     assert len(asked) <= 80
 
 
+def test_a_state_dict_that_the_sampler_goes_on_changing() -> None:
+    """What was drawn ahead changed it meanwhile; and one that can be written, but not copied."""
+    weight = torch.ones(1, requires_grad=True) * 2  # not a leaf: torch refuses to copy it
+
+    class Alive:
+        def __init__(self) -> None:
+            self.state: dict[str, Any] = {"taken": [0], "weight": weight}
+
+        def __iter__(self) -> Iterator[int]:
+            while self.state["taken"][0] < COUNT:
+                self.state["taken"][0] += 1
+                yield int(self.state["taken"][0])
+
+        def state_dict(self) -> dict[str, Any]:
+            return self.state
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            assert state["weight"] == 2
+            self.state = state
+
+    class Plain(Alive):
+        def state_dict(self) -> dict[str, Any]:
+            return {"taken": self.state["taken"], "weight": 2}
+
+    for sampler in (Alive, Plain):
+        _, states = run(ForeignOrder(sampler()), 9, ahead=8)
+        assert batches(restore(ForeignOrder(sampler()), states[4])) == list(range(5, COUNT + 1))
+
+
 # set_epoch
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 5])
+@pytest.mark.parametrize("name", [*(f"own: {name}" for name in OWN_GENERATOR), *STATEFUL])
+def test_any_epoch_goes_on_from_a_state_between_passes(name: str, epoch: int) -> None:
+    """The pass has that number; the sampler's generator, or its own state, is where it was."""
+    order = order_of(REPEATABLE[name]())
+    batches(order)
+    resumed = restore(order_of(REPEATABLE[name]()), saved(order, under_way=False))
+    for one in (order, resumed):
+        one.set_epoch(epoch)
+    again = restore(order_of(REPEATABLE[name]()), saved(resumed, under_way=False))
+    assert saved(resumed, under_way=False) == saved(order, under_way=False)
+    for _ in range(2):
+        expected = run(order, 3)
+        assert run(resumed, 3) == expected
+        assert run(again, 3) == expected
+
+
+@pytest.mark.parametrize("workers", WORKERS, ids=str)
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", OWN_GENERATOR)
+def test_another_pass_than_that_of_the_state_follows_on_it(name: str, shared: bool, workers: dict[str, Any]) -> None:
+    """The loaded pass is cut short where the state is; the generator is where torch leaves it then."""
+
+    def make() -> ForeignOrder:
+        arguments = OWN_GENERATOR[name]()
+        generator = order_of(arguments)._source.generator
+        return order_of(arguments, generator=generator if shared else None, **workers)
+
+    order = make()
+    state = run(order, 2, ahead=9)[1][2]
+    order.set_epoch(4)
+    expected = run(order, 3)[0]
+    for asked in range(3):
+        resumed = restore(make(), state)
+        for _ in range(asked):
+            resumed.set_epoch(4)
+            resumed.state(under_way=False)
+        resumed.set_epoch(4)
+        before = torch.get_rng_state()
+        assert resumed.state(under_way=False).passes == 4
+        assert torch.equal(torch.get_rng_state(), before)
+        assert run(resumed, 3)[0] == expected
+    back = restore(make(), state)
+    back.set_epoch(4)
+    back.state(under_way=False)
+    back.set_epoch(0)
+    assert run(back, 1)[0] == run(restore(make(), state), 1)[0]
+
+
+@pytest.mark.parametrize("taken", [2, 5])
+def test_a_generator_that_is_seeded_after_the_load_decides_another_pass(taken: int) -> None:
+    """As in a loop that seeds it for every epoch; within the loaded pass the state decides."""
+    order = order_of(OWN_GENERATOR["random"]())
+    if taken == 5:
+        batches(order)
+        state = saved(order, under_way=False)
+    else:
+        state = run(order, taken)[1][taken]
+    arguments = OWN_GENERATOR["random"]()
+    expected = list(iter(RandomSampler(range(COUNT), generator=torch.Generator().manual_seed(77))))
+    for epoch in (3, 0):
+        resumed = restore(order_of(arguments), state)
+        arguments["sampler"].generator.manual_seed(77)
+        resumed.set_epoch(epoch)
+        within = taken < 5 and epoch == 0
+        assert (flat(batches(resumed)) == expected) == (not within)
+
+
+def test_the_state_names_the_epoch_that_was_set_after_a_load_between_passes() -> None:
+    """A further resume goes on in it by itself."""
+    order = order_of({"sampler": distributed(), "batch_size": 5})
+    batches(order)
+    resumed = restore(order_of({"sampler": distributed(), "batch_size": 5}), saved(order, under_way=False))
+    resumed.set_epoch(1)
+    found, states = run(resumed, 3)
+    assert json.loads(states[1])["epoch"] == 1
+    again = restore(order_of({"sampler": distributed(), "batch_size": 5}), states[1])
+    assert run(again, 2)[0] == found[1:]
 
 
 def distributed() -> DistributedSampler[int]:

@@ -138,12 +138,39 @@ def test_first_worker_is_whose_turn_it_is() -> None:
     order = order_of()
     batches = read(order, LENGTHS)
     assert [next(batches) for _ in range(2)] == [(0, 1), (2, 1)]
-    assert order.resume_states() is not None
     resumed = restore(order_of(), saved(order, under_way=True))
     resumed.begin()
     assert (resumed.first_worker, sorted(resumed.resume_states() or {})) == (3, [0, 2])
     resumed.begin()
     assert (resumed.first_worker, resumed.resume_states()) == (0, None)
+
+
+@pytest.mark.parametrize("epoch", [None, 0, 7])
+def test_a_state_of_a_beginning_takes_readers_back_there(epoch: int | None) -> None:
+    """In an order that was used, with workers that live on; the pass after that goes on as they are."""
+    order = order_of(persistent=True)
+    beginning = saved(order, under_way=False)
+    next(read(order, LENGTHS))
+    assert order.resume_states() is None
+    restore(order, beginning)
+    if epoch is not None:
+        order.set_epoch(epoch)
+    order.begin()
+    assert (order.first_worker, order.resume_states()) == (0, {})
+    order.begin()
+    assert order.resume_states() is None
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_used_order_goes_on_where_a_state_says(persistent: bool) -> None:
+    """As a fresh one does, after whole passes and after one that was cut short."""
+    found = list(read(order_of(), LENGTHS))
+    order, used = order_of(), order_of(persistent=persistent)
+    states = [saved(order, under_way=True) for _ in read(order, LENGTHS)]
+    for cut, state in enumerate(states, start=1):
+        assert list(read(restore(used, state), LENGTHS)) == found[cut:]
+        assert list(read(used, LENGTHS)) == found
+        list(itertools.islice(read(used, LENGTHS), 2))
 
 
 def test_every_iteration_is_the_next_pass() -> None:

@@ -136,6 +136,59 @@ def test_set_epoch_to_the_loaded_pass_keeps_the_place() -> None:
         assert rest == expected if expected is not None else len(rest) == 3
 
 
+@pytest.mark.parametrize("on_order", [True, False])
+@pytest.mark.parametrize("usual", [True, False])
+@pytest.mark.parametrize("name", ["epoch", "distributed", "random"])
+def test_a_state_between_passes_leaves_the_epoch_to_be_set(name: str, usual: bool, on_order: bool) -> None:
+    """The order is that of the epoch that is set, on the order or on the sampler; as without the resume."""
+
+    def passes(order: SamplerOrder, epochs: range) -> tuple[list[list[int]], list[list[int]], str]:
+        for epoch in epochs:
+            (order if on_order else order.sampler).set_epoch(epoch)  # type: ignore[union-attr]
+            requests = list(iterate(order))
+        found = [indices(request) for request in requests]
+        return found, [request.positions.tolist() for request in requests], saved(order, under_way=False)
+
+    uncut = order_of(SAMPLERS[name]())
+    first, _, state = passes(uncut, range(1)) if usual else (batches(uncut), None, saved(uncut, under_way=False))
+    expected = passes(uncut, range(1, 2))
+    resumed = restore(order_of(SAMPLERS[name]()), state)
+    assert passes(resumed, range(1, 2)) == expected
+    assert expected[0] != first
+    resumed = restore(order_of(SAMPLERS[name]()), state)
+    (resumed if on_order else resumed.sampler).set_epoch(1)  # type: ignore[union-attr]
+    now = resumed.state(under_way=False)
+    assert (now.passes, now.epoch, now.place) == (1, 1, 0)
+    assert batches(restore(order_of(SAMPLERS[name]()), saved(resumed, under_way=False))) == expected[0]
+
+
+@pytest.mark.parametrize("on_order", [True, False])
+def test_another_epoch_than_that_of_the_taken_samples_is_another_pass(on_order: bool) -> None:
+    """A second pass in the first epoch's order, as set_epoch was forgotten: what was taken is of that order."""
+    _, states = run(order_of(SAMPLERS["random"]()), 7)
+    for epoch, taken in ((1, 0), (None, 10)):
+        order = restore(order_of(SAMPLERS["random"]()), states[7])
+        if epoch is not None:
+            (order if on_order else order.sampler).set_epoch(epoch)  # type: ignore[union-attr]
+        progress = order.begin()
+        assert (progress.passes, progress.epoch, progress.taken) == (1, epoch or 0, taken)
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+def test_a_state_of_a_beginning_wins_over_advance(passes: int) -> None:
+    """Whatever `advance` the new sampler was made with: a state counts from the stream's beginning."""
+
+    def make(advance: int) -> SamplerOrder:
+        return order_of(EpochSampler(sample_count=23, size=23, shuffle=False, seed=0, start=0, step=1, advance=advance))
+
+    order = make(0)
+    for _ in range(passes):
+        batches(order)
+    resumed = restore(make(23 * passes + 20), saved(order, under_way=False))
+    resumed.set_epoch(passes)
+    assert len(batches(resumed)) == 5
+
+
 def test_set_epoch_within_an_iteration_is_for_the_next() -> None:
     """The state under way stays where it is."""
     order = order_of(SAMPLERS["epoch"]())

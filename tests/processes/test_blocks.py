@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from worker_datasets import open_session, requests
+import pytest
+from torch.multiprocessing import get_sharing_strategy, set_sharing_strategy
+from torch.utils.data import IterableDataset
+from worker_datasets import children, drain, open_session, requests, streamed
 
 from dalikit.fetch.batch import ImageBatch
 from dalikit.processes.blocks import Block, BlockPool, KnownBlocks, Lease
@@ -116,6 +121,51 @@ def test_memory_and_files_stay_few() -> None:
             session.close()
 
 
+def _refuse() -> None:
+    raise OSError("not in this process")
+
+
+class Refusing:
+    """Can be sent, but not received."""
+
+    def __deepcopy__(self, memo: Any) -> Refusing:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+class LargeStream(IterableDataset[Any]):
+    """Images with a state that cannot be received."""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (Large()[index] for index in range(40))
+
+    def state_dict(self) -> Any:
+        """After each batch."""
+        return Refusing()
+
+    def load_state_dict(self, state: Any) -> None:
+        """Never comes to that."""
+
+
+def test_batches_that_cannot_be_received_give_their_blocks_back() -> None:
+    """Each is told, and the next one comes."""
+    session = open_session(LargeStream(), encoded=True, persistent=True, num_workers=1)
+    try:
+        feed = session.begin(streamed(), 0)
+        files = []
+        for number in range(40):
+            with pytest.raises(RuntimeError, match="cannot be unpickled in the loader's process: OSError"):
+                feed.next(60)
+            if number in (8, 39):
+                files.append(children()[0].num_fds())
+        assert feed.next(60) is None
+        assert files[1] <= files[0] + 2
+    finally:
+        session.close()
+
+
 def test_batches_that_nobody_wants_any_more_give_their_blocks_back() -> None:
     """Of passes that were cut short."""
     session = open_session(Large(), encoded=True, persistent=True)
@@ -130,3 +180,19 @@ def test_batches_that_nobody_wants_any_more_give_their_blocks_back() -> None:
         assert len(serving._blocks._tensors) <= 14
     finally:
         session.close()
+
+
+def test_blocks_that_are_files_go_with_their_workers() -> None:
+    """As they are with torch's other sharing strategy."""
+    strategy = get_sharing_strategy()
+    set_sharing_strategy("file_system")
+    try:
+        session = open_session(Large(), encoded=True)
+        feed = session.begin(requests(12, size=4), 0)
+        pids = [worker.pid for worker in children()]
+        batches = drain(feed)
+        assert len(batches) == 12
+        del batches, feed, session
+        assert [path for pid in pids for path in Path("/dev/shm").glob(f"torch_{pid}_*")] == []
+    finally:
+        set_sharing_strategy(strategy)

@@ -7,14 +7,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
-from worker_datasets import Failing, Numbers, children, drain, open_session, requests, values
+from torch.utils.data import IterableDataset
+from worker_datasets import Failing, Numbers, children, drain, open_session, requests, streamed, values
 
 from dalikit.errors import DecodeError, LoaderClosedError, LoaderTimeoutError
-from dalikit.fetch.batch import OtherBatch
+from dalikit.fetch.batch import OtherBatch, Request
 from dalikit.processes.session import WorkerFeed, WorkerSession
 from dalikit.processes.startup import make_startup
 from dalikit.workers import JobCancelledError
@@ -180,14 +183,68 @@ def test_a_worker_that_dies(opened: Any, how: str, words: str, status: str, in_t
     assert time.monotonic() - began < 4
     with pytest.raises(RuntimeError, match=rf"DataLoader worker \(pid.*({words})") as raised:
         raise caught[0]
-    [note] = raised.value.__notes__
-    assert "worker process 0 (pid " in note
-    assert f"{status}: reading indices [4, 5]" in note
+    text = str(raised.value)
+    assert "worker process 0 (pid " in text
+    assert f"{status}: reading indices [4, 5]" in text
     assert children() == []
     with pytest.raises(
         LoaderClosedError, match="the worker processes of this pass have ended; iterate over the loader"
     ):
         feed.next()
+
+
+class Resumable(IterableDataset[int]):
+    """0 to 3; goes on where its state says. Is killed where there is a certain file."""
+
+    def __init__(self, kill: Path) -> None:
+        self.kill = kill
+        self.start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        if self.kill.exists():
+            self.kill.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        start, self.start = self.start, 0
+        yield from range(start, 4)
+
+    def state_dict(self) -> dict[str, int]:
+        """Not looked at."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Where to go on."""
+        self.start = state["start"]
+
+
+def test_new_workers_after_a_death_begin_at_the_beginning(opened: Any, tmp_path: Path) -> None:
+    """Not where the first pass went on."""
+    dataset = Resumable(tmp_path / "kill")
+    state = {0: {"dataset": {"start": 2}, "count": 2}}
+    session = opened(dataset, persistent=True, num_workers=1, states=state)
+    assert values(session.begin(streamed(), 0)) == [[2], [3]]
+    assert values(session.begin(streamed(), 1)) == [[0], [1], [2], [3]]
+    dataset.kill.touch()
+    with pytest.raises(RuntimeError, match="reading the next batch of its iterable dataset"):
+        drain(session.begin(streamed(), 2))
+    for passes in (3, 4):
+        assert values(session.begin(streamed(), passes)) == [[0], [1], [2], [3]]
+
+
+class Picky(Numbers):
+    """Takes no empty batch."""
+
+    def __getitems__(self, indices: list[int]) -> list[int]:
+        """The rows."""
+        if not indices:
+            raise ValueError("nothing to read")
+        return indices
+
+
+def test_an_empty_batch_is_not_of_an_iterable_dataset(opened: Any) -> None:
+    """Its message says what it is."""
+    empty = Request([], np.empty(0, dtype=np.int64), 1)
+    with pytest.raises(Exception, match=r"which was reading indices \[\]"):
+        opened(Picky()).begin(iter([empty]), 0).next(60)
 
 
 def test_after_a_death_the_next_pass_has_new_workers(opened: Any) -> None:

@@ -269,6 +269,49 @@ def test_ctrl_c(tmp_path: Path) -> None:
     await_no_children()
 
 
+@pytest.mark.parametrize("context", ["fork", "forkserver"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_parent_that_is_killed_while_its_workers_read(
+    tmp_path: Path, folders: Callable[[], list[Path]], number: signal.Signals, context: str
+) -> None:
+    """They end soon, though what they read takes for ever."""
+    await_sleep = "\n    while 'in sleep' not in feed.describe(): pass"
+    process = _run(_script(tmp_path, IN_THREAD + await_sleep, "time.sleep(60)"), "sleep", context)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    workers = children()
+    process.send_signal(number)
+    process.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
+    for folder in folders():  # nobody was left to remove it
+        shutil.rmtree(folder)
+
+
+EXIT = """
+import atexit, time
+
+def start(seconds):
+    from dalikit.processes.torch_processes import _EndingThread, _start
+    return _start(_EndingThread(lambda: [time.sleep(seconds), print("done", flush=True)]))
+
+atexit.register(lambda: print("late:", start(0)))  # runs last
+start({seconds})
+"""
+
+
+@pytest.mark.parametrize(("seconds", "output"), [(0.3, "done\nlate: False\n"), (1000, "late: False\n")])
+def test_the_exit_waits_for_threads_that_end_processes(tmp_path: Path, seconds: float, output: str) -> None:
+    """For two seconds at most, and none begins after that; cut off in the middle of freeing a tensor they would abort
+    the process.
+    """
+    path = tmp_path / "script.py"
+    path.write_text(EXIT.format(seconds=seconds))
+    process = _run(path)
+    assert process.communicate(timeout=60) == (output, "")
+    assert process.returncode == 0
+
+
 def test_a_parent_that_is_killed(tmp_path: Path, folders: Callable[[], list[Path]]) -> None:
     """Its idle workers end by themselves: torch's look after their parent every five seconds."""
     process = _run(_script(tmp_path, "pass", "time.sleep(60)"), "sleep", "fork")

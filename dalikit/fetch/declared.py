@@ -1,0 +1,134 @@
+"""Reads datasets that declare encoded images: the same on threads of this process and in worker processes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.datasets.wrapped import comes_first, lies_in_files
+from dalikit.errors import ArgumentError, DecodeError
+from dalikit.fetch.on_cpu import HostFunction
+from dalikit.fetch.rows import Rows
+from dalikit.items import as_encoded, is_bytes
+from dalikit.storage import Arena, read_local
+
+__all__ = ["DeclaredRows"]
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class DeclaredRows:
+    """Rows of a dataset with `get_image_data` and `get_target`: bytes, the user's function on them, and targets.
+
+    Args:
+        dataset: the dataset.
+        function: a user's function that has the images before all else; None: there is none.
+    """
+
+    def __init__(self, dataset: Any, function: HostFunction | None) -> None:
+        self._dataset = dataset
+        self._function = function
+        self.whole = comes_first(dataset, "get_batch")
+        """Whether `get_batch` reads all rows of a batch at once."""
+        self.in_files = not self.whole and lies_in_files(dataset)
+        """Whether rows are read straight from files, into an arena."""
+
+    def rows(self, indices: Sequence[Any] | npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> Rows:
+        """The rows of a batch.
+
+        Raises:
+            ArgumentError: an index is no whole number.
+        """
+        return Rows(self._dataset, self._whole_numbers(indices), positions)
+
+    def read(self, rows: Rows, row: int, arena: Arena | None) -> tuple[Bytes, Any]:
+        """One row: uint8 (n,), the encoded bytes, not copied; or what the function makes of them; and its target, as it
+        is stored. From any thread.
+
+        Args:
+            rows: of the batch.
+            row: which.
+            arena: where the bytes go, if the dataset lies in files.
+
+        Raises:
+            ReadError: they cannot be read. As all errors it carries the sample's place.
+            Exception: the dataset's or the function's own.
+        """
+        dataset, index = self._dataset, int(rows.indices[row])
+        try:
+            if arena is not None:
+                data = read_local(dataset.get_location(index), arena)
+            else:
+                data = _as_bytes(dataset.get_image_data(index))
+            target = dataset.get_target(index)
+        except Exception as error:
+            rows.tell(error, row, "read")
+            raise
+        return self._apply(rows, row, data), target
+
+    def read_whole(self, rows: Rows) -> list[tuple[Bytes, Any]]:
+        """The same of all rows, by `get_batch(indices)`, which gives (bytes, target) for each.
+
+        Raises:
+            ArgumentError: it gave something else.
+        """
+        try:
+            pairs = self._dataset.get_batch([int(index) for index in rows.indices])
+        except Exception as error:
+            rows.tell_all(error, "read")
+            raise
+        read = []
+        for row, pair in enumerate(rows.check(pairs, "get_batch")):
+            try:
+                data, target = _as_bytes(pair[0]), pair[1]
+            except Exception as error:
+                rows.tell(error, row, "read")
+                raise
+            read.append((self._apply(rows, row, data), target))
+        return read
+
+    def transform_targets(self, rows: Rows, targets: list[Any]) -> None:
+        """Puts what `target_transform` makes of the targets in their place, if the dataset has one."""
+        transform = getattr(self._dataset, "target_transform", None)
+        if transform is None:
+            return
+        for row, target in enumerate(targets):
+            try:
+                targets[row] = transform(target)
+            except Exception as error:
+                rows.tell(error, row, "target_transform")
+                raise
+
+    def _apply(self, rows: Rows, row: int, data: Bytes) -> Bytes:
+        """The user's function of the image."""
+        if self._function is None:
+            return data
+        try:
+            return self._function(data, int(rows.positions[row]))
+        except Exception as error:
+            rows.tell(error, row, "decode" if isinstance(error, DecodeError) else "transform")
+            raise
+
+    def _whole_numbers(self, indices: Any) -> npt.NDArray[np.int64]:
+        """int64 (B,), of what a torch-style sampler yields too: integers of Python, numpy or torch."""
+        if isinstance(indices, np.ndarray) and indices.dtype == np.int64:
+            return indices
+        numbers = []
+        for index in indices:
+            try:
+                numbers.append(np.int64(operator.index(index)))
+            except (TypeError, OverflowError):
+                raise ArgumentError(
+                    f"dataset {type(self._dataset).__name__} takes whole numbers as indices, came {index!r}: use a "
+                    "sampler that yields them"
+                ) from None
+        return np.array(numbers, dtype=np.int64)
+
+
+def _as_bytes(data: Any) -> Bytes:
+    """uint8 (n,), not copied: of all that shows its memory, as mapped files do."""
+    return as_encoded(data) if is_bytes(data) else np.frombuffer(data, dtype=np.uint8)

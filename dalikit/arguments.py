@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from dalikit.callables import loader_draws
 from dalikit.datasets.base import declares_images
 from dalikit.errors import ArgumentError
 from dalikit.options import check_bool
@@ -81,7 +82,8 @@ def draw_seed(generator: torch.Generator | None) -> int:
         source = torch.Generator(device=generator.device)
         source.set_state(generator.get_state())
     device = "cpu" if source is None else source.device
-    return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=source).item())
+    with loader_draws():
+        return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=source).item())
 
 
 def check_callable(name: str, value: Any) -> Any:

@@ -110,7 +110,7 @@ def make_data_loader(
         worker_globals: put into the globals of each worker's main module.
         worker_packages: imported in each worker.
         prefetch_factor: batches in hand for each worker; None: 2.
-        multiprocessing_context: how workers are started: "fork", "forkserver", "spawn"; None: as Python does by default.
+        multiprocessing_context: how workers are started: "fork", "forkserver", "spawn"; None: Python's default.
         timeout: seconds to wait for a batch; 0 or less: as long as it takes.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
             rank, world_size, return_parameters.

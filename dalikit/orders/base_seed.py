@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from dalikit.callables import loader_draws
+
 __all__ = ["BaseSeed"]
 
 
@@ -30,7 +32,8 @@ class BaseSeed:
 
     def draw(self) -> None:
         """Draws it."""
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        with loader_draws():
+            torch.empty((), dtype=torch.int64).random_(generator=self.generator)
         self._drawn = True
 
     def pass_over(self) -> None:

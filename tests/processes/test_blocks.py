@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,8 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from torch.multiprocessing import get_sharing_strategy, set_sharing_strategy
 from torch.utils.data import IterableDataset
-from worker_datasets import children, drain, open_session, requests, streamed
+from worker_datasets import children, open_session, requests, streamed
 
 from dalikit.fetch.batch import ImageBatch
 from dalikit.processes.blocks import Block, BlockPool, KnownBlocks, Lease
@@ -182,17 +184,32 @@ def test_batches_that_nobody_wants_any_more_give_their_blocks_back() -> None:
         session.close()
 
 
+FILES = """
+from pathlib import Path
+from torch.multiprocessing import set_sharing_strategy
+from test_blocks import Large
+from worker_datasets import drain, open_session, requests
+
+set_sharing_strategy("file_system")
+session = open_session(Large(), encoded=True)
+feed = session.begin(requests(12, size=4), 0)
+pids = session._serving._processes.pids
+batches = drain(feed)
+before = [path for pid in pids for path in Path("/dev/shm").glob(f"torch_{pid}_*")]
+print(len(batches), len(before) > 0)
+del batches, feed, session
+print([path for path in before if path.exists()])
+"""
+
+
 def test_blocks_that_are_files_go_with_their_workers() -> None:
-    """As they are with torch's other sharing strategy."""
-    strategy = get_sharing_strategy()
-    set_sharing_strategy("file_system")
-    try:
-        session = open_session(Large(), encoded=True)
-        feed = session.begin(requests(12, size=4), 0)
-        pids = [worker.pid for worker in children()]
-        batches = drain(feed)
-        assert len(batches) == 12
-        del batches, feed, session
-        assert [path for pid in pids for path in Path("/dev/shm").glob(f"torch_{pid}_*")] == []
-    finally:
-        set_sharing_strategy(strategy)
+    """As they do with torch's other sharing strategy."""
+    result = subprocess.run(
+        [sys.executable, "-c", FILES],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert result.stdout == "12 True\n[]\n", result.stderr

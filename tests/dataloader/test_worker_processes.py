@@ -291,7 +291,6 @@ from pathlib import Path
 import dalikit.transforms as T
 from dalikit import DataLoader
 from item_datasets import Photographs
-from left_over import children
 
 paths = sorted(Path(sys.argv[1]).rglob("*.jpg"))
 dataset = Photographs(paths * 10)

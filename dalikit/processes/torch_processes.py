@@ -94,7 +94,6 @@ class WorkerProcesses(_MultiProcessingDataLoaderIter):
         except BaseException:
             self.end()
             raise
-        self._leave_torchs_watch()
 
     @property
     def pids(self) -> list[int]:
@@ -144,6 +143,13 @@ class WorkerProcesses(_MultiProcessingDataLoaderIter):
             if started:
                 asking.join(force)
             self._ended = True
+
+    def _reset(self, loader: Any, first_iter: bool = False) -> None:
+        """Torch calls it last of all when it starts, and it draws the first tickets: which is code that takes a
+        RuntimeError of a worker that has died by then for one of its own.
+        """
+        self._leave_torchs_watch()
+        super()._reset(loader, first_iter)
 
     def _leave_torchs_watch(self) -> None:
         """Torch's handler of SIGCHLD raises a RuntimeError in the main thread when a worker dies, in the middle of

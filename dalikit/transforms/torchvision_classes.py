@@ -268,6 +268,6 @@ for _library in ("dinov2.data", "dinov3.data"):
     READERS[_library, "GaussianBlur"] = READERS["torchvision.transforms", "RandomApply"]
 
 REASONS = {
-    "Lambda": "what its function does is not known here (one that only converts to RGB can be left out: images are)",
+    "Lambda": "what its function does is not known here",
     "ToPILImage": "images are decoded RGB here from the beginning; leave it out if it stands at the beginning",
 }

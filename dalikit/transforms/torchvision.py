@@ -30,8 +30,8 @@ __all__ = ["Inconvertible", "convertible", "from_torchvision", "outline"]
 _LIBRARIES = ("torchvision.transforms", "dinov2.data", "dinov3.data")
 _WHAT_TO_DO = (
     "Leave these steps out or put transforms of dalikit.transforms in their place. A function of your own can be the "
-    "first step as OnCPU(function): it gets the image as Pillow decodes it (RGB), and runs on the CPU; or apply the whole "
-    "transform in the dataset's __getitem__, and give the loader none"
+    "first step as OnCPU(function): it gets the image as Pillow decodes it (RGB), and runs on the CPU; or apply the "
+    "whole transform in the dataset's __getitem__, and give the loader none"
 )
 _LONGEST = 100  # characters of a step's repr in a message
 

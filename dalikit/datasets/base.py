@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from dalikit.storage import Location
 
-__all__ = ["Encoded", "ImageDataset", "KeyedDataset", "LocatedDataset", "declares_images"]
+__all__ = ["Encoded", "ImageDataset", "KeyedDataset", "LocatedDataset", "declares_images", "row_of"]
 
 Encoded = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 """An image file's bytes; an array is 1-D."""
@@ -84,3 +85,16 @@ def declares_images(dataset: Any) -> bool:
     else be read around its `__getitem__`.
     """
     return all(hasattr(type(dataset), name) for name in ("get_image_data", "get_target", "__len__"))
+
+
+def row_of(dataset: Any, index: int) -> int:
+    """`index` counted from the start of a dataset; negative ones count from its end, as in a list.
+
+    Raises:
+        IndexError: there is no such row.
+    """
+    count = len(dataset)
+    row = operator.index(index)
+    if not -count <= row < count:
+        raise IndexError(f"index {row} is out of range for {type(dataset).__name__} of {count} samples")
+    return row + count if row < 0 else row

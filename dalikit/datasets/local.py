@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from dalikit.datasets.base import row_of
 from dalikit.errors import DecodeError, Place, ReadError
 from dalikit.storage import Arena, Location, read_local
 
@@ -105,8 +105,4 @@ class LocalDataset(ABC):
 
     def _row(self, index: int) -> int:
         """`index` counted from the start. Raises IndexError."""
-        count = len(self)
-        row = operator.index(index)
-        if not -count <= row < count:
-            raise IndexError(f"index {row} is out of range for {type(self).__name__} of {count} samples")
-        return row + count if row < 0 else row
+        return row_of(self, index)

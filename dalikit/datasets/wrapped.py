@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import functools
 import hashlib
-import operator
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.base import Encoded
+from dalikit.datasets.base import Encoded, row_of
 from dalikit.errors import ArgumentError
 from dalikit.storage import Location
 
@@ -192,11 +191,7 @@ class _View:
 
     def _row(self, index: int) -> int:
         """`index` counted from the start. Raises IndexError."""
-        count = len(self)
-        row = operator.index(index)
-        if not -count <= row < count:
-            raise IndexError(f"index {row} is out of range for {type(self).__name__} of {count} samples")
-        return row + count if row < 0 else row
+        return row_of(self, index)
 
 
 class SubsetView(_View):

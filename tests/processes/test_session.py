@@ -19,7 +19,6 @@ from worker_datasets import (
     await_no_children,
     children,
     drain,
-    open_session,
     requests,
     streamed,
     values,
@@ -27,25 +26,9 @@ from worker_datasets import (
 
 from dalikit.errors import ArgumentError, InternalError, LoaderClosedError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
-from dalikit.processes.session import WorkerSession
 from dalikit.workers import JobCancelledError
 
 EXPECTED = [[2 * row, 2 * row + 1] for row in range(20)]
-
-
-@pytest.fixture
-def opened() -> Iterator[Any]:
-    """Opens sessions, and closes them; no process is left."""
-    made: list[WorkerSession] = []
-
-    def make(*args: Any, **options: Any) -> WorkerSession:
-        made.append(open_session(*args, **options))
-        return made[-1]
-
-    yield make
-    for session in made:
-        session.close()
-    assert children() == []
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3])

@@ -14,28 +14,13 @@ import numpy as np
 import psutil
 import pytest
 from torch.utils.data import IterableDataset
-from worker_datasets import Failing, Numbers, children, drain, open_session, requests, streamed, values
+from worker_datasets import Failing, Numbers, children, drain, requests, streamed, values
 
 from dalikit.errors import DecodeError, LoaderClosedError, LoaderTimeoutError
 from dalikit.fetch.batch import OtherBatch, Request
-from dalikit.processes.session import WorkerFeed, WorkerSession
+from dalikit.processes.session import WorkerFeed
 from dalikit.processes.startup import make_startup
 from dalikit.workers import JobCancelledError
-
-
-@pytest.fixture
-def opened() -> Iterator[Any]:
-    """Opens sessions, and closes them; no process is left."""
-    made: list[WorkerSession] = []
-
-    def make(*args: Any, **options: Any) -> WorkerSession:
-        made.append(open_session(*args, **options))
-        return made[-1]
-
-    yield make
-    for session in made:
-        session.close()
-    assert children() == []
 
 
 def take(feed: WorkerFeed, count: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from worker_datasets import (
     claim,
     drain,
     note_draws,
-    open_session,
     requests,
     streamed,
     values,
@@ -35,21 +33,6 @@ from dalikit.processes.session import WorkerSession
 from dalikit.processes.startup import make_startup
 
 FORK, SPAWN = (torch.multiprocessing.get_context(name) for name in ("fork", "spawn"))
-
-
-@pytest.fixture
-def opened() -> Iterator[Any]:
-    """Opens sessions, and closes them; no process is left."""
-    made: list[WorkerSession] = []
-
-    def make(*args: Any, **options: Any) -> WorkerSession:
-        made.append(open_session(*args, **options))
-        return made[-1]
-
-    yield make
-    for session in made:
-        session.close()
-    assert children() == []
 
 
 PACKAGE = """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +27,9 @@ __all__ = ["WorkerFeed", "WorkerSession"]
 
 _PREFETCH_FACTOR = 2  # torch's
 _PHASES = 4  # of closing, at most: the thread that waits leaves, torch asks, SIGTERM, SIGKILL
+_EXIT_SECONDS = 1.0
+
+_sessions: weakref.WeakSet[WorkerSession] = weakref.WeakSet()
 
 
 class WorkerSession:
@@ -62,9 +67,11 @@ class WorkerSession:
         self._context = context
         self._owner = os.getpid()
         self._lock = threading.Lock()  # held while an answer is waited for, 0.1 s at most; never by `stop`
+        self._held_for_good = False  # the interpreter is at its exit
         self._stopped = False
         self._served = 0  # passes
         self._serving: Serving | None = None
+        _sessions.add(self)
 
     def begin(self, requests: Iterator[Request], passes: int, *, first_worker: int = 0) -> WorkerFeed:
         """Goes over to a pass; batches of an earlier one that were not taken are dropped.
@@ -122,7 +129,7 @@ class WorkerSession:
         if self._owner != os.getpid():
             return
         # Whoever waits in `next` leaves soon; should it hang while it takes an answer, it will find an end.
-        locked = self._lock.acquire(timeout=timeout / _PHASES)
+        locked = not self._held_for_good and self._lock.acquire(timeout=timeout / _PHASES)
         try:
             serving, self._serving = self._serving, None
             if serving is not None:
@@ -130,6 +137,11 @@ class WorkerSession:
         finally:
             if locked:
                 self._lock.release()
+
+    def _hold_for_good(self, timeout: float) -> None:
+        """Lets no thread take an answer any more, once those that do so now are done."""
+        if self._owner == os.getpid():
+            self._held_for_good = self._lock.acquire(timeout=timeout)
 
     def _check_owner(self) -> None:
         if self._owner != os.getpid():
@@ -271,3 +283,13 @@ def _unreadable(worker_id: int, wanted: str, error: Exception) -> RuntimeError:
         f"what worker process {worker_id} sent for {wanted} cannot be unpickled in the loader's process: "
         f"{type(error).__name__}: {error}"
     )
+
+
+@atexit.register
+def _hold_sessions() -> None:
+    """A daemon thread of the user's that waits for batches is cut off once the interpreter ends: in a lock that is
+    nothing, in C++ that makes or frees a tensor it aborts the process.
+    """
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for session in list(_sessions):
+        session._hold_for_good(max(0.0, deadline - time.monotonic()))

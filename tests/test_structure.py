@@ -28,6 +28,9 @@ FLOORS = {
     "dalikit.items": 0,
     "dalikit.signatures": 0,
     "dalikit.datasets": 1,
+    "dalikit.shards": 1,
+    "dalikit.exclusion": 2,
+    "dalikit.checking": 4,
     "dalikit.transforms": 1,
     "samplers": 1,
     "dalikit.fetch": 2,
@@ -63,6 +66,7 @@ UNKNOWN_TO = {
     "dalikit.transforms": {"nvidia", "torch", "samplers"},
     "dalikit.storage": {"torch", "nvidia"},
     "dalikit.datasets": {"torch", "nvidia"},
+    "dalikit.shards": {"torch", "nvidia", "dalikit.datasets"},
 }
 """What a room must not import, wherever it stands."""
 

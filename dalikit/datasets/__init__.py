@@ -8,15 +8,15 @@ Others can give their own datasets a name, with `register_dataset`.
 
 from dalikit.datasets.base import ImageDataset, KeyedDataset, LocatedDataset
 from dalikit.datasets.folder import ImageFolder
-from dalikit.datasets.local import LocalDataset
 from dalikit.datasets.registry import create_dataset, dataset_names, parse_dataset_string, register_dataset
+from dalikit.datasets.stored import StoredDataset
 
 __all__ = [
     "ImageDataset",
     "ImageFolder",
     "KeyedDataset",
-    "LocalDataset",
     "LocatedDataset",
+    "StoredDataset",
     "create_dataset",
     "dataset_names",
     "parse_dataset_string",

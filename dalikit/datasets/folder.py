@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from dalikit.datasets.listing import Listing, find_classes, list_folder, open_root
 from dalikit.datasets.listing_cache import check_cache_path, load_listing, save_listing
-from dalikit.datasets.local import LocalDataset
 from dalikit.datasets.paths import PathTable, join_paths
+from dalikit.datasets.stored import StoredDataset
 from dalikit.storage import Location
 
 __all__ = ["ImageFolder", "Samples"]
 
 
-class ImageFolder(LocalDataset):
+class ImageFolder(StoredDataset):
     """Images in one folder per class, as torchvision's ImageFolder has them: the same classes, in the same order.
 
         root/cat/001.jpg         index 0, target 0

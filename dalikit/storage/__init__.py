@@ -1,7 +1,21 @@
-"""WHERE the bytes lie: byte ranges of files, read into reusable memory."""
+"""WHERE the bytes lie: byte ranges of files, read into reusable memory, and of remote objects."""
 
 from dalikit.storage.arena import Arena, ArenaPool
+from dalikit.storage.gzipped import inflate
 from dalikit.storage.local import read_local
-from dalikit.storage.location import Location
+from dalikit.storage.location import Location, is_remote
+from dalikit.storage.objects import ObjectInfo, read_stream, stat_object
+from dalikit.storage.reading import read
 
-__all__ = ["Arena", "ArenaPool", "Location", "read_local"]
+__all__ = [
+    "Arena",
+    "ArenaPool",
+    "Location",
+    "ObjectInfo",
+    "inflate",
+    "is_remote",
+    "read",
+    "read_local",
+    "read_stream",
+    "stat_object",
+]

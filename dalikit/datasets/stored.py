@@ -1,4 +1,4 @@
-"""What datasets of local files have in common."""
+"""What datasets of files and objects have in common."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from dalikit.datasets.base import row_of
 from dalikit.errors import DecodeError, Place, ReadError
-from dalikit.storage import Arena, Location, read_local
+from dalikit.storage import Arena, Location, inflate, read
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["LocalDataset"]
+__all__ = ["StoredDataset"]
 
 
-class LocalDataset(ABC):
-    """A map-style dataset whose rows are byte ranges of local files. Subclasses say where they lie and what they mean.
+class StoredDataset(ABC):
+    """A map-style dataset whose rows are byte ranges of files or remote objects. Subclasses say where they lie and what
+    they mean.
 
     All of it is thread-safe and deterministic, and it pickles. Negative indices count from the end, as in a list.
 
@@ -26,6 +27,9 @@ class LocalDataset(ABC):
         transform: what is done to an image. A dalikit or torchvision transform is carried out by the loader.
         target_transform: a callable for the target.
     """
+
+    may_be_gzipped = False
+    """Whether a row's bytes may be a gzip file that holds the image's: then they are inflated once they are read."""
 
     def __init__(self, transform: Any = None, target_transform: Callable[[Any], Any] | None = None) -> None:
         self.transform = transform
@@ -37,7 +41,7 @@ class LocalDataset(ABC):
 
     @abstractmethod
     def get_location(self, index: int) -> Location:
-        """Where the encoded bytes of row `index` lie. Touches no file. Raises IndexError."""
+        """Where the encoded bytes of row `index` lie (before they are inflated). Touches no file. Raises IndexError."""
 
     @abstractmethod
     def get_target(self, index: int) -> Any:
@@ -56,7 +60,8 @@ class LocalDataset(ABC):
         """The encoded bytes of row `index`. Raises IndexError, or ReadError with the row's place."""
         location = self.get_location(index)
         try:
-            return read_local(location, Arena(chunk_size=1)).tobytes()
+            data = read(location, Arena(chunk_size=1))
+            return (inflate(data) if self.may_be_gzipped else data).tobytes()
         except ReadError as error:
             error.locate(self._place(index, location, "read"))
             raise

@@ -1,0 +1,71 @@
+"""What is known of the members of tar shards: columns that lie in a mapped file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["NO_CLASS", "ShardIndex"]
+
+NO_CLASS = -(2**63)
+"""In `ShardIndex.sample_class`: the sample has no whole number as its class."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardIndex:
+    """Samples of tar shards, in the order of the shards and of the members in each.
+
+    A sample is a run of members of one shard that follow each other with the same key: the name up to the first dot
+    behind the last slash, as webdataset splits names. What follows that dot, in small letters, is the extension.
+
+        shard_bounds     0 ............. 3 ............. 5        shard 0 has samples 0, 1, 2
+        sample_bounds    0   2   4   6                            sample 0 has members 0 and 1
+        member_*         jpg cls jpg cls jpg cls ...
+
+    Columns are read-only and may lie in a mapped file, shared by all processes. It pickles as the file's path.
+    """
+
+    shards: tuple[str, ...]
+    """Paths or addresses, S."""
+    extensions: tuple[str, ...]
+    """Every extension that occurs."""
+    shard_bounds: npt.NDArray[np.uint64]
+    """uint64 (S + 1,): the first sample of each shard."""
+    sample_bounds: npt.NDArray[np.uint64]
+    """uint64 (N + 1,): the first member of each sample."""
+    sample_class: npt.NDArray[np.int64]
+    """int64 (N,): the number in the sample's "cls" member, else NO_CLASS."""
+    keys: npt.NDArray[np.uint8]
+    """uint8: all keys, one behind the other, UTF-8 (what is no UTF-8 is surrogate-escaped when it becomes text)."""
+    key_bounds: npt.NDArray[np.uint64]
+    """uint64 (N + 1,): where in `keys` each begins."""
+    member_extension: npt.NDArray[np.uint16]
+    """uint16 (M,): which of `extensions`."""
+    member_offset: npt.NDArray[np.uint64]
+    """uint64 (M,): the first byte of its content, in its shard."""
+    member_size: npt.NDArray[np.uint64]
+    """uint64 (M,): bytes."""
+    member_height: npt.NDArray[np.uint32]
+    """uint32 (M,): in pixels as stored, before any EXIF orientation; 0: no image, or not known."""
+    member_width: npt.NDArray[np.uint32]
+    """uint32 (M,)."""
+    member_orientation: npt.NDArray[np.uint8]
+    """uint8 (M,): EXIF's, 1 to 8; 0: not known."""
+    fingerprint: str
+    """16 hex digits, hashed from the keys, extensions and sizes in order and the shards' names without their folders:
+    equal on every machine that holds a copy."""
+
+    def __len__(self) -> int:
+        """How many samples."""
+        return len(self.sample_class)
+
+    def key(self, sample: int) -> str:
+        """The name of a sample, 0 to len - 1."""
+        start, stop = self.key_bounds[sample : sample + 2].tolist()
+        return self.keys[start:stop].tobytes().decode("utf-8", "surrogateescape")
+
+    def shard_of(self, sample: int) -> int:
+        """Which shard a sample is in."""
+        return int(np.searchsorted(self.shard_bounds, np.uint64(sample), side="right")) - 1

@@ -10,10 +10,14 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@# An S3 server for the tests on loopback; where there is no npm those are skipped.
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/s3rver s3rver@3.7.1 || echo "no npm: tests with a real S3 server will be skipped"
 	touch $@
 
 demo: setup
 	$(BIN)/dalikit demo
+
+test test-all: export S3RVER ?= $(CURDIR)/$(VENV)/s3rver/node_modules/.bin/s3rver
 
 test: setup
 	$(BIN)/python -m pytest

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dalikit.items import rebuilt
 from dalikit.transforms.recipe import Recipe
 
 __all__ = [
@@ -47,20 +48,12 @@ def _map_tensors(value: Any, function: Callable[[Tensor], Tensor], method: str =
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
-        return _rebuilt(value, {key: _map_tensors(part, function, method) for key, part in value.items()})
+        return rebuilt(value, {key: _map_tensors(part, function, method) for key, part in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_map_tensors(part, function, method) for part in value))
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return _rebuilt(value, [_map_tensors(part, function, method) for part in value])
+        return rebuilt(value, [_map_tensors(part, function, method) for part in value])
     return getattr(value, method)() if method and hasattr(value, method) else value
-
-
-def _rebuilt(value: Any, parts: Any) -> Any:
-    """Parts as the container's own type, or, if that takes none, as the plain one."""
-    try:
-        return type(value)(parts)
-    except TypeError:
-        return parts
 
 
 def as_tensors(parameters: dict[str, Any]) -> dict[str, Any]:

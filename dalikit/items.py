@@ -28,6 +28,7 @@ __all__ = [
     "holds_bytes",
     "is_bytes",
     "is_tensor",
+    "rebuilt",
     "with_parts",
 ]
 
@@ -245,17 +246,17 @@ def with_parts(value: Any, parts: dict[Any, Any]) -> Any:
     if isinstance(value, tuple):
         whole = tuple(parts.get(place, part) for place, part in enumerate(value))
         named: Any = type(value)
-        return named._make(whole) if hasattr(named, "_fields") else _rebuilt(value, whole)
+        return named._make(whole) if hasattr(named, "_fields") else rebuilt(value, whole)
     if isinstance(value, Mapping) and not isinstance(value, MutableMapping):
-        return _rebuilt(value, {**value, **parts})
+        return rebuilt(value, {**value, **parts})
     clone = copy.copy(value)  # a mapping may have more than its keys
     for key, part in parts.items():
         clone[key] = part
     return clone
 
 
-def _rebuilt(value: Any, parts: Any) -> Any:
-    """Parts as the container's own type, or, if that takes none, as they are."""
+def rebuilt(value: Any, parts: Any) -> Any:
+    """Parts as the type of the container that they come from, or, if that takes none, as they are."""
     if type(value) is type(parts):
         return parts
     try:

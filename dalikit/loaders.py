@@ -17,6 +17,8 @@ from samplers import (
     DistributedSampler,
     EpochSampler,
     InfiniteSampler,
+    KeyedEpochSampler,
+    KeyedInfiniteSampler,
     Sampler,
     SequentialSampler,
     ShardedInfiniteSampler,
@@ -30,7 +32,7 @@ T = TypeVar("T")
 
 
 class SamplerType(Enum):
-    """Which sample comes next. Names and values are DINOv2's."""
+    """Which sample comes next. The first five, names and values, are DINOv2's."""
 
     DISTRIBUTED = 0
     """torch's DistributedSampler: finite passes, padded so that all ranks get as many."""
@@ -42,6 +44,10 @@ class SamplerType(Enum):
     """Endless: every rank keeps one share for ever and reshuffles it, by DINOv2's old shuffle."""
     SHARDED_INFINITE_NEW = 4
     """The same by its new shuffle, a torch.randperm: another order, thirty times cheaper."""
+    KEYED_EPOCH = 5
+    """Finite passes of `sampler_size` samples over all ranks, each in a new order by itself; nothing is stored."""
+    KEYED_INFINITE = 6
+    """Endless: every sample once an epoch, over all ranks; nothing is stored, and ranks do not drift apart."""
 
 
 def make_dataset(
@@ -101,7 +107,7 @@ def make_data_loader(
         shuffle: whether the sampler shuffles.
         seed: of the sampler and of the augmentation parameters, 0 to 2**63 - 1.
         sampler_type: a SamplerType; None: the whole dataset in order on every rank.
-        sampler_size: for EPOCH: samples a pass over all ranks; -1: the length of the dataset.
+        sampler_size: for EPOCH and KEYED_EPOCH: samples a pass over all ranks; -1: the length of the dataset.
         sampler_advance: start as if this many samples of this rank had been taken. Not with sampler_type=None.
         drop_last: leave out the last batch of a pass if it is short.
         persistent_workers: whether worker processes stay from one pass to the next.
@@ -113,7 +119,7 @@ def make_data_loader(
         multiprocessing_context: how workers are started: "fork", "forkserver", "spawn"; None: Python's default.
         timeout: seconds to wait for a batch; 0 or less: as long as it takes.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
-            rank, world_size, return_parameters.
+            rank, world_size, exclude, return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or of no use to the sampler.
@@ -174,8 +180,10 @@ def _make_sampler(
         raise ArgumentError(f"sampler_type={sampler_type!r}: must be SamplerType.X with X one of {names}, or None")
     check_integer("sampler_size", size, -1)
     check_integer("sampler_advance", advance, 0)
-    if size == 0 or (size > 0 and sampler_type is not SamplerType.EPOCH):
-        raise ArgumentError(f"sampler_size={size}: only sampler_type=EPOCH has one, of at least 1; give -1")
+    if size == 0 or (size > 0 and sampler_type not in (SamplerType.EPOCH, SamplerType.KEYED_EPOCH)):
+        raise ArgumentError(
+            f"sampler_size={size}: only sampler_type=EPOCH and KEYED_EPOCH have one, of at least 1; give -1"
+        )
     if _is_iterable(dataset) and sampler_type is not None:
         raise ArgumentError(f"sampler_type={sampler_type.name}: an iterable dataset has an order of its own; give None")
     if sampler_type is None:
@@ -195,8 +203,12 @@ def _make_sampler(
     }
     if sampler_type is SamplerType.EPOCH:
         return EpochSampler(size=size if size > 0 else count, **shared)
+    if sampler_type is SamplerType.KEYED_EPOCH:
+        return KeyedEpochSampler(size=size if size > 0 else count, **shared)
     if sampler_type is SamplerType.INFINITE:
         return InfiniteSampler(**shared)
+    if sampler_type is SamplerType.KEYED_INFINITE:
+        return KeyedInfiniteSampler(**shared)
     new = sampler_type is SamplerType.SHARDED_INFINITE_NEW
     return ShardedInfiniteSampler(**shared, use_new_shuffle_tensor_slice=new)
 

@@ -6,12 +6,15 @@
     RandomSampler            every sample once a pass at random, on one rank
     InfiniteSampler          DINOv2's INFINITE: epochs without end, shared out to the ranks
     ShardedInfiniteSampler   DINOv2's SHARDED_INFINITE(_NEW): every rank owns a shard and reshuffles it
+    KeyedEpochSampler        every sample once a pass; any place at once, nothing stored, whatever the number of ranks
+    KeyedInfiniteSampler     such epochs without end
 
 Each works as the `sampler=` of a torch DataLoader. Importing this package imports numpy, not torch.
 """
 
 from samplers.epoch import DistributedSampler, EpochSampler, RandomSampler, SequentialSampler
 from samplers.infinite import InfiniteSampler, ShardedInfiniteSampler
+from samplers.keyed import KeyedEpochSampler, KeyedInfiniteSampler
 from samplers.sampler import EndlessSampler, FiniteSampler, Sampler, position
 
 __all__ = [
@@ -20,6 +23,8 @@ __all__ = [
     "EpochSampler",
     "FiniteSampler",
     "InfiniteSampler",
+    "KeyedEpochSampler",
+    "KeyedInfiniteSampler",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",

@@ -135,8 +135,8 @@ class InfiniteSampler(_Passes):
         if shuffle and count >= RANDPERM_STOP:
             raise ValueError(
                 f"sample_count is {count}, but a shuffled InfiniteSampler takes less than {RANDPERM_STOP}: from there "
-                "on torch draws in another way than DINOv2. Use ShardedInfiniteSampler with "
-                "use_new_shuffle_tensor_slice=True (SHARDED_INFINITE_NEW), which has no such limit."
+                "on torch draws in another way than DINOv2. Use KeyedInfiniteSampler (KEYED_INFINITE), which has no "
+                "such limit, or ShardedInfiniteSampler with use_new_shuffle_tensor_slice=True (SHARDED_INFINITE_NEW)."
             )
         super().__init__(
             sample_count=count,

@@ -12,7 +12,7 @@ from dalikit.fetch import Request
 from dalikit.orders.base import Order, OrderState, Progress
 from dalikit.orders.base_seed import BaseSeed
 from dalikit.orders.passes import Passes
-from samplers import FiniteSampler, Sampler, position
+from samplers import FiniteSampler, KeyedEpochSampler, Sampler, position
 
 __all__ = ["SamplerOrder"]
 
@@ -26,7 +26,8 @@ class SamplerOrder(Order):
     Args:
         sampler: says which sample comes next.
         own: the loader made the sampler itself: each iteration is a new pass, after one that was cut short too, and
-            the sampler's epoch follows the pass. Else the epoch is the user's to set.
+            the sampler's epoch follows the pass. Else the epoch is the user's to set. A KeyedEpochSampler's follows
+            the pass in any case: to set it would be forgotten.
         batch_size: samples a batch; None: single samples, which are not collated.
         drop_last: leave out the last batch of a pass if it is short.
         generator: one from which torch would draw a number whenever an iteration begins; so it is drawn here. None:
@@ -45,6 +46,7 @@ class SamplerOrder(Order):
         persistent: bool = False,
     ) -> None:
         self.sampler = sampler
+        own = own or isinstance(sampler, KeyedEpochSampler)
         self._own = own
         self._batch_size = batch_size
         self._drop_last = drop_last

@@ -40,8 +40,11 @@ Make = Callable[..., DataLoader]
         ({"batch_size": True}, r"batch_size=True: must be"),
         ({"seed": -1}, r"seed=-1: must be a whole number, from 0 to 9223372036854775807"),
         ({"seed": 2**63}, r"seed=9223372036854775808: must be"),
-        ({"sampler_size": 5}, r"sampler_size=5: only sampler_type=EPOCH"),
-        ({"sampler_size": 0, "sampler_type": SamplerType.EPOCH}, r"sampler_size=0: only sampler_type=EPOCH"),
+        ({"sampler_size": 5}, r"sampler_size=5: only sampler_type=EPOCH and KEYED_EPOCH"),
+        (
+            {"sampler_size": 0, "sampler_type": SamplerType.EPOCH},
+            r"sampler_size=0: only sampler_type=EPOCH and KEYED_EPOCH",
+        ),
         ({"sampler_size": -2}, r"sampler_size=-2: must be"),
         ({"sampler_advance": -1}, r"sampler_advance=-1: must be"),
         (

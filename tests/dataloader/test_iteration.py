@@ -92,7 +92,7 @@ def test_a_plain_torch_loader_gives_the_same_order(make: Make, indexed: IndexTar
 
 
 @pytest.mark.parametrize(("drop_last", "expected"), [(True, [5, 5, 5, 5]), (False, [5, 5, 5, 5, 3])])
-@pytest.mark.parametrize("sampler_type", [SamplerType.EPOCH, SamplerType.DISTRIBUTED])
+@pytest.mark.parametrize("sampler_type", [SamplerType.EPOCH, SamplerType.DISTRIBUTED, SamplerType.KEYED_EPOCH])
 @pytest.mark.parametrize("executor", ["host", "dali"])
 def test_length_and_the_short_last_batch(
     make: Make, drop_last: bool, expected: list[int], sampler_type: SamplerType, executor: str
@@ -103,7 +103,10 @@ def test_length_and_the_short_last_batch(
     assert len(loader) == len(expected)
 
 
-@pytest.mark.parametrize("kind", [SamplerType.INFINITE, SamplerType.SHARDED_INFINITE, SamplerType.SHARDED_INFINITE_NEW])
+ENDLESS = [kind for kind in SamplerType if "INFINITE" in kind.name]
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
 def test_an_endless_loader_has_no_length(make: Make, kind: SamplerType) -> None:
     """`len` of an endless loader is a TypeError, as torch's is."""
     with pytest.raises(TypeError, match="has no len"):
@@ -392,3 +395,17 @@ def test_every_kind_of_file_that_is_listed_decodes(tmp_path: Path, make: Make, e
     assert any(exact)
     for image, same in zip(images, exact, strict=True):
         assert not same or torch.equal(image, expected)
+
+
+def test_a_keyed_sampler_goes_on_by_itself(make: Make, indexed: Any) -> None:
+    """Each iteration is the next epoch, after a `break` too, without `set_epoch`; which can still be called."""
+    loader = make(dataset=indexed, sampler_type=SamplerType.KEYED_EPOCH, drop_last=False)
+    passes = [torch.cat([targets for _, targets in loader]).tolist() for _ in range(2)]
+    next(iter(loader))
+    passes.append(torch.cat([targets for _, targets in loader]).tolist())
+    assert len({tuple(each) for each in passes}) == 3
+    assert len({frozenset(each) for each in passes}) == 1
+    loader.set_epoch(1)
+    assert torch.cat([targets for _, targets in loader]).tolist() == passes[1]
+    loader.sampler.set_epoch(3)
+    assert torch.cat([targets for _, targets in loader]).tolist() == passes[2]

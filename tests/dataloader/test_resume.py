@@ -23,8 +23,13 @@ from samplers import DistributedSampler, RandomSampler
 Make = Callable[..., DataLoader]
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
-FINITE = [SamplerType.EPOCH, SamplerType.DISTRIBUTED, None]
-ENDLESS = [SamplerType.INFINITE, SamplerType.SHARDED_INFINITE, SamplerType.SHARDED_INFINITE_NEW]
+FINITE = [SamplerType.EPOCH, SamplerType.DISTRIBUTED, SamplerType.KEYED_EPOCH, None]
+ENDLESS = [
+    SamplerType.INFINITE,
+    SamplerType.SHARDED_INFINITE,
+    SamplerType.SHARDED_INFINITE_NEW,
+    SamplerType.KEYED_INFINITE,
+]
 
 
 def run(loader: DataLoader, count: int) -> tuple[Batches, list[str]]:

@@ -46,7 +46,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], type[Exception], str]] =
         InfiniteSampler,
         {"sample_count": 214748364, "shuffle": True},
         ValueError,
-        "sample_count is 214748364, .* less than 214748364: .* Use ShardedInfiniteSampler",
+        "sample_count is 214748364, .* less than 214748364: .* Use KeyedInfiniteSampler",
     ),
     (
         ShardedInfiniteSampler,

@@ -8,10 +8,13 @@ from samplers import (
     DistributedSampler,
     EpochSampler,
     InfiniteSampler,
+    KeyedEpochSampler,
+    KeyedInfiniteSampler,
     RandomSampler,
     SequentialSampler,
     ShardedInfiniteSampler,
 )
+from samplers.keyed import Tail
 
 
 class TestEpochSamplerInOrder(FiniteContract):
@@ -107,3 +110,55 @@ class TestShardedInfiniteSamplerOldShuffle(TestShardedInfiniteSamplerInOrder):
 class TestShardedInfiniteSamplerNewShuffle(TestShardedInfiniteSamplerInOrder):
     shuffle = True
     new = True
+
+
+class TestKeyedEpochSampler(FiniteContract):
+    tail: Tail = "uneven"
+    extra = 0
+
+    def build(self, n: int, world: int = 1, rank: int = 0, seed: int = 0, advance: int = 0) -> KeyedEpochSampler:
+        return KeyedEpochSampler(
+            sample_count=n,
+            size=n + self.extra * (n + 3),
+            seed=seed,
+            start=rank,
+            step=world,
+            tail=self.tail,
+            advance=advance,
+        )
+
+
+class TestKeyedEpochSamplerPadded(TestKeyedEpochSampler):
+    tail = "pad"
+    padded = True
+
+
+class TestKeyedEpochSamplerCut(TestKeyedEpochSampler):
+    tail = "drop"
+    cut = True
+
+
+class TestKeyedEpochSamplerLargerThanTheDataset(TestKeyedEpochSampler):
+    extra = 2
+
+
+class TestKeyedEpochSamplerInOrder(FiniteContract):
+    def build(self, n: int, world: int = 1, rank: int = 0, seed: int = 0, advance: int = 0) -> KeyedEpochSampler:
+        return KeyedEpochSampler(sample_count=n, shuffle=False, seed=seed, start=rank, step=world, advance=advance)
+
+
+class TestKeyedInfiniteSampler(EndlessContract):
+    shuffle = True
+
+    def build(self, n: int, world: int = 1, rank: int = 0, seed: int = 0, advance: int = 0) -> KeyedInfiniteSampler:
+        return KeyedInfiniteSampler(
+            sample_count=n, shuffle=self.shuffle, seed=seed, start=rank, step=world, advance=advance
+        )
+
+    def share(self, n: int, world: int, rank: int) -> int:
+        del rank
+        return n // world
+
+
+class TestKeyedInfiniteSamplerInOrder(TestKeyedInfiniteSampler):
+    shuffle = False

@@ -14,7 +14,7 @@ import pytest
 import samplers
 from samplers import EndlessSampler, EpochSampler, FiniteSampler, InfiniteSampler, Sampler, ShardedInfiniteSampler
 
-MODULES = ["arguments", "epoch", "infinite", "permutation", "sampler"]
+MODULES = ["arguments", "epoch", "infinite", "keyed", "keyed_permutation", "permutation", "sampler"]
 IMAGENET = 1_281_167
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "MaskingGenerator",
     "SampleList",
     "SamplerType",
+    "as_encoded",
     "collate_data_and_cast",
     "errors",
     "make_data_loader",
@@ -29,6 +30,7 @@ _HOMES = {
     "MaskingGenerator": "dalikit.masking",
     "SampleList": "dalikit.samples",
     "SamplerType": "dalikit.loaders",
+    "as_encoded": "dalikit.datasets.adapters",
     "collate_data_and_cast": "dalikit.dino",
     "make_data_loader": "dalikit.loaders",
     "make_dataset": "dalikit.loaders",
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from dalikit import errors, transforms
     from dalikit.dataloader import DataLoader
     from dalikit.datasets import register_dataset
+    from dalikit.datasets.adapters import as_encoded
     from dalikit.dino import collate_data_and_cast
     from dalikit.loaders import SamplerType, make_data_loader, make_dataset
     from dalikit.masking import MaskingGenerator

@@ -16,13 +16,14 @@ import numpy.typing as npt
 
 from dalikit.errors import DecodeError
 
-__all__ = ["CpuDecoder", "Header", "Region", "read_header"]
+__all__ = ["CpuDecoder", "Header", "Region", "known_header", "read_header"]
 
 Region = tuple[int, int, int, int]
 """top, left, height, width in pixels."""
 
 _EXIF_ORIENTATION = 0x0112
 _OTHER_ORIENTATIONS = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # Pillow asks these too, the decoder not
+_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"  # of a JPEG (ITU T.81, B.1.1.3)
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})  # EXIF 2.32, tag 274: the values that swap height and width
 
 
@@ -42,7 +43,38 @@ class Header(NamedTuple):
     """In pixels, as the image will be decoded (so after the EXIF orientation, if that is asked for)."""
     width: int
     codec: str
-    """"jpeg", "png", "webp", "tiff", "bmp", "pnm" or "jpeg2k"."""
+    """"jpeg", "png", "webp", "tiff", "bmp", "pnm" or "jpeg2k"; "" if that was not looked at."""
+
+
+class _Unread(NamedTuple):
+    """An image whose header is read when it is needed."""
+
+    data: npt.NDArray[np.uint8]
+    height: int
+    """As stored, as all that follows."""
+    width: int
+
+
+class _KnownHeader(Header):
+    """A header whose size was known before. Its `stream` is made when it is asked for."""
+
+    __slots__ = ()
+
+    @property
+    def stream(self) -> Any:
+        """A new CodeStream.
+
+        Raises:
+            DecodeError: the image has another size than the index says, or cannot be decoded.
+        """
+        unread: _Unread = self[0]
+        found = _parse(unread.data)
+        if (found.height, found.width) != (unread.height, unread.width):
+            raise DecodeError(
+                f"the index says {unread.height}x{unread.width} pixels (height x width), the file has "
+                f"{found.height}x{found.width}: rebuild the index"
+            )
+        return found.stream
 
 
 def read_header(data: npt.NDArray[np.uint8], *, adjust_orientation: bool = False) -> Header:
@@ -56,6 +88,45 @@ def read_header(data: npt.NDArray[np.uint8], *, adjust_orientation: bool = False
         DecodeError: the bytes are no image of a format that can be decoded, an image without pixels, or a JPEG without
             an end-of-image marker (so one that was cut off).
     """
+    header = _parse(data)
+    if header.codec == "jpeg" and data[-2:].tobytes() != _END_OF_IMAGE and not _has_end_of_image(data):
+        raise _truncated(data)
+    if adjust_orientation and _exif_orientation(data) in _QUARTER_TURNS:
+        return Header(header.stream, header.width, header.height, header.codec)
+    return header
+
+
+def known_header(
+    data: npt.NDArray[np.uint8], height: int, width: int, orientation: int, *, adjust_orientation: bool = False
+) -> Header:
+    """The header of an image whose size is known: under a microsecond, as its bytes are not parsed.
+
+    Its `stream` is made anew whenever it is asked for, by whoever decodes the image, and raises DecodeError if the
+    image has another size.
+
+    Args:
+        data: uint8 (n,), the encoded bytes; they must stay as they are while the header is used.
+        height: in pixels, as stored.
+        width: likewise.
+        orientation: EXIF's, 1 to 8; 0: not known, so that `adjust_orientation` takes reading the header after all.
+        adjust_orientation: whether the image will be decoded with its EXIF orientation applied.
+
+    Raises:
+        DecodeError: a JPEG without an end-of-image marker (so one that was cut off), or no bytes at all.
+    """
+    tail = data[-2:].tobytes()
+    if (adjust_orientation and not orientation) or not tail:
+        return read_header(data, adjust_orientation=adjust_orientation)
+    if tail != _END_OF_IMAGE and data[:2].tobytes() == _START_OF_IMAGE and not _has_end_of_image(data):
+        raise _truncated(data)
+    unread = _Unread(data, height, width)
+    if adjust_orientation and orientation in _QUARTER_TURNS:
+        height, width = width, height
+    return _KnownHeader(unread, height, width, "")
+
+
+def _parse(data: npt.NDArray[np.uint8]) -> Header:
+    """The header, as stored."""
     if len(data) == 0:
         raise DecodeError("no bytes: the file is empty")
     try:
@@ -68,11 +139,11 @@ def read_header(data: npt.NDArray[np.uint8], *, adjust_orientation: bool = False
         ) from None
     if height <= 0 or width <= 0:
         raise DecodeError(f"an image of {height}x{width} pixels (height x width)")
-    if codec == "jpeg" and not (data[-1] == 0xD9 and data[-2] == 0xFF) and not _has_end_of_image(data):
-        raise DecodeError(f"truncated JPEG: {len(data)} bytes without an end-of-image marker")
-    if adjust_orientation and _exif_orientation(data) in _QUARTER_TURNS:
-        height, width = width, height
     return Header(stream, height, width, codec)
+
+
+def _truncated(data: npt.NDArray[np.uint8]) -> DecodeError:
+    return DecodeError(f"truncated JPEG: {len(data)} bytes without an end-of-image marker")
 
 
 def _has_end_of_image(data: npt.NDArray[np.uint8]) -> bool:

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import GenericAlias
 from typing import Any, Unpack
 
@@ -27,6 +28,7 @@ from dalikit.datasets.base import declares_images
 from dalikit.datasets.wrapped import unwrap
 from dalikit.delivery import Delivery
 from dalikit.errors import ArgumentError
+from dalikit.exclusion import make_exclusion
 from dalikit.fetch import HostFunction, ReadTask, Request
 from dalikit.iteration import BatchIterator
 from dalikit.options import (
@@ -42,7 +44,7 @@ from dalikit.orders import IterableOrder, OwnOrder, Progress, SamplerOrder, choo
 from dalikit.pipe import Pipe
 from dalikit.processes import make_startup
 from dalikit.state import LoaderState, OrderState, check_state
-from dalikit.supply import Plan, Supply
+from dalikit.supply import Plan, Supply, check_context
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.recipe import Recipe
 from samplers import Sampler
@@ -117,7 +119,7 @@ class DataLoader:
             With a sampler of `samplers` that is shared out to several ranks, None is the sampler's seed, on which the
             ranks agree.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
-            rank, world_size, return_parameters.
+            rank, world_size, exclude, return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or contradicts another.
@@ -183,9 +185,11 @@ class DataLoader:
         self.batch_size, self.drop_last, self.collate_fn = checked.batch_size, checked.drop_last, checked.collate_fn
         self.options: LoaderOptions = make_options(options)
         self._source = unwrap(dataset)
+        self._context = check_context(self._source, self.multiprocessing_context, self.num_workers)
         transform = transform_of(self._source, self.options.transform)
         self._transformed = transform is not None
         self._recipe: Recipe = compile_recipe(transform)
+        self._exclusion = make_exclusion(self.options.exclude, self._source)
         self._delivery = self._make_delivery()
         self._startup = make_startup(worker_init_fn, worker_globals, worker_packages)
         # The ranks of a shared sampler must agree on the key, and would draw one each.
@@ -328,6 +332,12 @@ class DataLoader:
                     getattr(theirs, name),
                     getattr(mine, name),
                 )
+        if theirs.exclude != mine.exclude:
+            _LOG.warning(
+                "the state was made with another exclude (%s, here %s): the samples differ in the places of those rows",
+                theirs.exclude or "no row",
+                mine.exclude or "no row",
+            )
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
         self._order.load(theirs.order)
@@ -357,6 +367,7 @@ class DataLoader:
             dataset=describe(self._source),
             transform=self._recipe.fingerprint,
             executor=self.options.arithmetic,
+            exclude=None if self._exclusion is None else self._exclusion.fingerprint,
         )
 
     # Life
@@ -391,6 +402,15 @@ class DataLoader:
 
     # For the iterator
 
+    def _requests(self, progress: Progress) -> Iterator[Request]:
+        """The batches of an iteration, with others in the places of excluded rows."""
+        requests = self._order.requests(progress)
+        if self._exclusion is None:
+            return requests
+        if isinstance(self._order, SamplerOrder):
+            return map(partial(self._exclusion.apply, seed=self.seed), requests)
+        return map(partial(self._exclusion.apply_within, seed=self.seed, dataset=self._source), requests)
+
     def _get_plan(self) -> Plan:
         """What is to be done; the same until something is set anew."""
         if self._plan is None:
@@ -421,7 +441,7 @@ class DataLoader:
             on_threads=declares_images(self._source) and self.num_workers == 0,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,
-            context=self.multiprocessing_context,
+            context=self._context,
             persistent=self.persistent_workers,
             startup=self._startup,
         )

@@ -30,7 +30,7 @@ class BatchIterator(Iterator[Any]):
     def __init__(self, loader: DataLoader, progress: Progress) -> None:
         self._loader = loader
         self._progress = progress
-        requests: Iterator[Any] = loader._order.requests(progress)
+        requests: Iterator[Any] = loader._requests(progress)
         self._drawn: UserDrawn | None = None
         plan = loader._get_plan()
         if loader._order.drawn_by_user and (plan.on_threads or plan.num_workers):  # others advance the batches

@@ -47,6 +47,7 @@ class OptionArguments(TypedDict, total=False):
     prefetch_batches: int
     rank: int | None
     world_size: int | None
+    exclude: Any
     return_parameters: bool
 
 
@@ -77,6 +78,10 @@ class LoaderOptions:
     rank: int | None = None
     world_size: int | None = None
     """None: from torch.distributed, torchrun's environment, or 0 of 1."""
+    exclude: Any = field(default=None, compare=False)
+    """Known bad rows, in whose places other samples come: a report of `dalikit check`, a text file of row numbers, or
+    the numbers. The dataset's length, the batch size and all other samples stay. With dalikit's samplers what stands in
+    follows from the seed and the position alone; with torch-style ones it is another sample of the same batch."""
     return_parameters: bool = False
     """Batches have a third part: what was drawn for each sample and view (dalikit.transforms.report)."""
     torch_device: torch.device = field(init=False)

@@ -56,6 +56,8 @@ class LoaderState:
     version: int = STATE_VERSION
     extra: Mapping[str, Any] | None = None
     """What else an order needs to go on, if it is not one of dalikit's samplers; JSON-able."""
+    exclude: str | None = None
+    """How many rows are excluded, and a hash of them; None: none are."""
 
     @classmethod
     def of_order(cls, order: OrderState, **others: Any) -> LoaderState:
@@ -68,10 +70,11 @@ class LoaderState:
         return OrderState(**{name: getattr(self, name) for name in _ORDER_FIELDS})
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, strings, lists and dicts of them; without `extra` if there is none."""
+        """Numbers, strings, lists and dicts of them; without `extra` and `exclude` if there is none."""
         state = asdict(self)
-        if self.extra is None:
-            del state["extra"]
+        for name in _OPTIONAL:
+            if state[name] is None:
+                del state[name]
         return state
 
     @classmethod
@@ -87,7 +90,7 @@ class LoaderState:
         if version != STATE_VERSION:
             raise StateError(f"state['version']={version!r}: this dalikit reads version {STATE_VERSION}")
         names = {known.name for known in fields(cls)}
-        missing, unknown = names - {"extra"} - set(state), set(state) - names
+        missing, unknown = names - _OPTIONAL - set(state), set(state) - names
         if missing or unknown:
             raise StateError(f"state: lacks {sorted(missing)}, has unknown {sorted(unknown)}; is it a loader's state?")
         for name in ("passes", "place", "epoch", "seed", "world_size"):
@@ -95,9 +98,14 @@ class LoaderState:
                 raise StateError(f"state[{name!r}]={state[name]!r}: must be a whole number, at least 0")
         if not isinstance(state.get("extra"), Mapping | None):
             raise StateError(f"state['extra']={state['extra']!r}: must be what state_dict() gave, a dict or nothing")
+        if not isinstance(state.get("exclude"), str | None):
+            raise StateError(
+                f"state['exclude']={state['exclude']!r}: must be what state_dict() gave, a text or nothing"
+            )
         return cls(**state)
 
 
+_OPTIONAL = frozenset({"extra", "exclude"})
 _ORDER_FIELDS = tuple(known.name for known in fields(OrderState))
 
 

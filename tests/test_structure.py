@@ -15,6 +15,7 @@ ROOT = Path(dalikit.__file__).parent.parent
 
 FLOORS = {
     "dalikit.errors": 0,
+    "dalikit.progress": 0,
     "dalikit.storage": 0,
     "dalikit.distributed": 0,
     "dalikit.workers": 0,

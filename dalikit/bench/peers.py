@@ -69,26 +69,29 @@ class Dalikit:
     """dalikit with one of its executors.
 
     Args:
-        root: an ImageFolder.
+        dataset: of encoded images, or the root of an ImageFolder.
         batch_size: images a batch.
         num_threads: CPU threads.
         transform: what is done.
         executor: "auto", "dali" or "host".
         device: where batches come out.
+        label: which dataset, for the name.
     """
 
     def __init__(
         self,
-        root: str,
+        dataset: Any,
         *,
         batch_size: int,
         num_threads: int,
         transform: T.Transform,
         executor: str = "auto",
         device: Any = None,
+        label: str = "",
     ) -> None:
         self.loader = make_data_loader(
-            dataset=ImageFolder(root, transform=transform, progress=False),
+            dataset=ImageFolder(dataset, progress=False) if isinstance(dataset, str) else dataset,
+            transform=transform,
             batch_size=batch_size,
             num_workers=0,
             sampler_type=SamplerType.INFINITE,
@@ -96,7 +99,7 @@ class Dalikit:
             executor=executor,
             device=device,
         )
-        self.name = f"dalikit ({self.loader.options.executor})"
+        self.name = f"dalikit{label and f', {label}'} ({self.loader.options.executor})"
         self.ahead = dalikit_ahead(0, self.loader.options.prefetch_batches)
 
     def __iter__(self) -> Iterator[Any]:
@@ -198,16 +201,17 @@ class DaliReader:
     ahead = 2
 
     def __init__(
-        self, root: str, *, batch_size: int, num_threads: int, size: int, device_id: int | None = None
+        self, root: Any, *, batch_size: int, num_threads: int, size: int, device_id: int | None = None
     ) -> None:
         from nvidia.dali import fn, types
         from nvidia.dali.pipeline import Pipeline
 
+        self._root = root
         self._pipeline: Any = Pipeline(
             batch_size=batch_size, num_threads=num_threads, device_id=device_id, seed=0, prefetch_queue_depth=2
         )
         with self._pipeline:
-            encoded, targets = fn.readers.file(file_root=root, random_shuffle=True, name="reader")
+            encoded, targets = self._read(fn)
             image = fn.decoders.image_random_crop(
                 encoded,
                 device="cpu" if device_id is None else "mixed",
@@ -225,6 +229,10 @@ class DaliReader:
             )
             self._pipeline.set_outputs(image, targets)
         self._pipeline.build()
+
+    def _read(self, fn: Any) -> Any:
+        """The operator that reads: encoded images and targets."""
+        return fn.readers.file(file_root=self._root, random_shuffle=True, name="reader")
 
     def __iter__(self) -> Iterator[Any]:
         """Batches."""

@@ -29,12 +29,14 @@ from dalikit.bench import (
     train_transform,
 )
 from dalikit.bench.dino import GLOBAL_SCALE, LOCAL_CROPS, LOCAL_SCALE, TorchDino
-from dalikit.datasets import ImageFolder
+from dalikit.bench.shards import DaliShards, PackedShards
+from dalikit.datasets import ImageFolder, WebDataset
 from dalikit.distributed import default_num_threads, resolve_device
 
 __all__ = ["run"]
 
 _SIZE = 224
+_SHARD_SAMPLES = 4000  # some 450 MB of photographs
 _SIDE = 64  # of the tensors of the workload "items", in elements
 
 
@@ -128,6 +130,28 @@ def _dalikits(setting: _Setting, transform: T.Transform) -> list[Peer]:
     ]
 
 
+def _shards(setting: _Setting) -> list[Peer]:
+    packed = PackedShards(setting.root, _SHARD_SAMPLES)
+    device_id = setting.device.index if setting.device.type == "cuda" else None
+    shards = WebDataset(packed.paths, progress=False)
+    executors = ("dali",) if setting.device.type == "cuda" else ("dali", "host")
+    return [
+        DaliShards(packed, size=_SIZE, device_id=device_id, **setting.sizes),
+        *(
+            Dalikit(
+                dataset,
+                label=label,
+                transform=train_transform(_SIZE),
+                executor=executor,
+                device=setting.device,
+                **setting.sizes,
+            )
+            for executor in executors
+            for label, dataset in (("shards", shards), ("files", setting.root))
+        ),
+    ]
+
+
 def _bytes(setting: _Setting) -> list[Peer]:
     plain, transform = Encoded(setting.root), train_transform(_SIZE)
     return [
@@ -183,6 +207,7 @@ def _groups_of_others() -> Iterator[_Group]:
 _WORKLOADS: dict[str, tuple[_Group, ...]] = {
     "train": (_Group("train", _train),),
     "dino": (_Group("dino", _dino),),
+    "shards": (_Group("shards", _shards, baseline=0),),
     "bytes": (_Group("bytes", _bytes, baseline=3),),
     "items": (_Group("items, decoded images", _decoded, baseline=0), *_groups_of_others()),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dalikit
-from dalikit.errors import DalikitError
+from dalikit.errors import ArgumentError, DalikitError
 
 __all__ = ["main"]
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(arguments)
     except DalikitError as error:
         print(f"dalikit {arguments.command}: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ArgumentError) else 1
     except KeyboardInterrupt:
         return 130
 
@@ -33,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_bench(commands)
+    _add_check(commands)
+    _add_index(commands)
     return parser
 
 
@@ -72,6 +74,65 @@ def _add_bench(commands: Any) -> None:
     bench.set_defaults(run=_run_bench)
 
 
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="read and decode everything; list what is broken or odd, for a loader's exclude=",
+        description="Reads and decodes every image of a dataset, and reports corrupt, unreadable, huge, damaged, tiny, "
+        "mislabelled and duplicate ones as JSON Lines.",
+        epilog="Exit status: 0 nothing is bad, 1 something is, 2 the check cannot be made, 130 Ctrl-C.",
+    )
+    check.add_argument("dataset", help='a folder of class folders, or a dataset string: "ImageFolder:root=/data/train"')
+    check.add_argument("--report", type=Path, metavar="FILE", help="JSON Lines; usable as exclude=FILE")
+    check.add_argument(
+        "--exclude",
+        type=_kinds,
+        default=frozenset(),
+        metavar="KINDS",
+        help="what counts as bad, beside corrupt, unreadable, huge and target: of damaged, tiny, mislabelled and "
+        "duplicate (all but the first), with commas between",
+    )
+    check.add_argument(
+        "--min-side", type=_whole, default=32, help="shorter sides are tiny, pixels; default: %(default)s"
+    )
+    check.add_argument(
+        "--max-pixels", type=_count, default=178_956_970, help="more are huge; default: %(default)s, Pillow's limit"
+    )
+    check.add_argument("--max-bytes", type=_count, default=256 << 20, help="more are huge; default: %(default)s")
+    check.add_argument(
+        "--no-duplicates", action="store_true", help="do not look for them: it takes 8 bytes of memory an image"
+    )
+    check.add_argument("--threads", type=_count, help="that read and decode; default: all cores")
+    check.add_argument("--json", action="store_true", help="print the summary as JSON")
+    check.set_defaults(run=_run_check)
+
+
+def _add_index(commands: Any) -> None:
+    index = commands.add_parser(
+        "index",
+        help="find the members of tar shards once, for random access: build, verify, convert",
+        description="Makes and checks indexes of tar shards (webdataset's). Shards are named as in a dataset string: "
+        "'/data/{000..146}.tar', 's3://bucket/*.tar'.",
+        epilog="Exit status: 0 done, 1 the index or a shard is wrong, 2 the arguments are off, 130 Ctrl-C.",
+    )
+    actions = index.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="walk over all shards; prints what is in them")
+    build.add_argument("--out", type=Path, metavar="FILE", help="default: where datasets look for it")
+    build.add_argument("--processes", type=_count, help="shards to walk over at once; default: all cores")
+    build.add_argument("--restart", action="store_true", help="do not go on where an earlier build was interrupted")
+    verify = actions.add_parser("verify", help="compare an index with its shards; lists what is wrong")
+    verify.add_argument("--full", action="store_true", help="walk over the shards again, to the last member")
+    convert = actions.add_parser("convert", help="write the index in another form")
+    convert.add_argument("--to", choices=("dali",), required=True, help="dali: a .idx file for each shard")
+    convert.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new files")
+    for action in (verify, convert):
+        action.add_argument("--index", type=Path, metavar="FILE", help="default: where datasets look for it")
+    for action in (build, verify, convert):
+        action.add_argument("shards", nargs="+", help="tar files; quote patterns")
+        action.add_argument("--json", action="store_true", help="print the result as JSON")
+    index.set_defaults(run=_run_index)
+
+
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_count, default=64, help="default: %(default)s")
     parser.add_argument(
@@ -94,6 +155,17 @@ def _count(text: str) -> int:
     return number
 
 
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _kinds(text: str) -> frozenset[str]:
+    return frozenset(filter(None, text.split(",")))
+
+
 def _run_demo(arguments: Any) -> int:
     from dalikit.cli.demo import run
 
@@ -102,5 +174,17 @@ def _run_demo(arguments: Any) -> int:
 
 def _run_bench(arguments: Any) -> int:
     from dalikit.cli.bench import run
+
+    return run(arguments)
+
+
+def _run_check(arguments: Any) -> int:
+    from dalikit.cli.check import run
+
+    return run(arguments)
+
+
+def _run_index(arguments: Any) -> int:
+    from dalikit.cli.index import run
 
     return run(arguments)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from dalikit.datasets.paths import join_paths
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, EmptyDatasetError
+from dalikit.progress import progress_bar
 
 __all__ = ["EXTENSIONS", "NUM_THREADS", "ClassListing", "Listing", "find_classes", "list_folder", "open_root"]
 
@@ -130,7 +129,7 @@ def list_folder(
     top = _identity(_stat(root))
     job = partial(_list_class, root, top=top, follow_links=follow_links, settle=settle)
     found: list[ClassListing] = []
-    with ThreadPoolExecutor(NUM_THREADS, "dalikit-list") as threads, _bar(progress) as bar:
+    with ThreadPoolExecutor(NUM_THREADS, "dalikit-list") as threads, progress_bar(progress, "listing", "files") as bar:
         for listing in threads.map(job, classes):
             found.append(listing)
             bar.update(listing.num_files)
@@ -227,27 +226,3 @@ def _refuse_empty(root: str, empty: list[str]) -> None:
             f"root {root!r}: found no image file for the classes {named}{more}; "
             f"names must end in one of {' '.join(EXTENSIONS)}. Remove the folders that are no classes"
         )
-
-
-class _Bar:
-    """A progress bar that shows nothing."""
-
-    def update(self, count: int) -> None:
-        """`count` more files were found."""
-
-
-@contextmanager
-def _bar(progress: bool | None) -> Iterator[_Bar]:
-    """A progress bar on stderr, if it is wanted."""
-    import sys
-
-    if progress is False or (progress is None and not sys.stderr.isatty()):
-        yield _Bar()
-        return
-    from tqdm import tqdm
-
-    class Bar(tqdm):  # type: ignore[misc]
-        monitor_interval = 0  # no thread that would outlive the bar, and be there when workers fork
-
-    with Bar(desc="listing", unit=" files", unit_scale=True) as bar:
-        yield bar

@@ -9,20 +9,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped
 from dalikit.datasets.wrapped import comes_first, lies_in_files
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.on_cpu import HostFunction
 from dalikit.fetch.rows import Rows
 from dalikit.items import as_encoded, is_bytes
-from dalikit.storage import Arena, read_local
+from dalikit.storage import Arena, Location, inflate, is_remote, read, read_local
+from dalikit.storage.descriptors import Descriptor, RecentFiles
+from dalikit.storage.hints import will_need
+from dalikit.storage.mapped import map_file, read_mapped
 
-__all__ = ["DeclaredRows"]
+__all__ = ["Bytes", "DeclaredRows"]
 
 Bytes = npt.NDArray[np.uint8]
+"""uint8 (n,), encoded; or, once a function had it, uint8 (height, width, 3)."""
 
 
 class DeclaredRows:
     """Rows of a dataset with `get_image_data` and `get_target`: bytes, the user's function on them, and targets.
+
+    Belongs to the process that made it: it keeps files open. It reads them as they were when it opened them.
 
     Args:
         dataset: the dataset.
@@ -35,7 +42,12 @@ class DeclaredRows:
         self.whole = comes_first(dataset, "get_batch")
         """Whether `get_batch` reads all rows of a batch at once."""
         self.in_files = not self.whole and lies_in_files(dataset)
-        """Whether rows are read straight from files, into an arena."""
+        """Whether rows are read straight from files or remote objects."""
+        self.remote = self.in_files and lies_remotely(dataset)
+        """Whether some of those are remote, so that rows are to be read in spans."""
+        self._gzipped = self.in_files and may_be_gzipped(dataset)
+        self._descriptors = RecentFiles(Descriptor)
+        self._maps = RecentFiles(map_file) if self.in_files and is_mapped(dataset) else None
 
     def rows(self, indices: Sequence[Any] | npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> Rows:
         """The rows of a batch.
@@ -44,6 +56,37 @@ class DeclaredRows:
             ArgumentError: an index is no whole number.
         """
         return Rows(self._dataset, self._whole_numbers(indices), positions)
+
+    def locate(self, index: int) -> Location:
+        """Where the bytes of a row of the dataset lie, if it lies in files. Raises what the dataset does."""
+        location: Location = self._dataset.get_location(index)
+        return location
+
+    def expect(self, rows: Rows, row: int) -> None:
+        """Tells the kernel that a row of a local file will be read soon. Fails never: reading it will."""
+        try:
+            location = self.locate(int(rows.indices[row]))
+        except Exception:
+            return
+        if not is_remote(location.uri):
+            will_need(location, self._descriptors)
+
+    def fetch(self, location: Location, arena: Arena | None) -> Bytes:
+        """uint8 (n,), not to be written to: the bytes at a location, as they lie there.
+
+        Args:
+            location: of a dataset that lies in files.
+            arena: where those of local files go, unless they are mapped.
+
+        Raises:
+            ReadError: they cannot be read. It carries the file or object.
+        """
+        assert arena is not None
+        if "://" in location.uri and is_remote(location.uri):  # the first question is the cheaper one
+            return read(location, arena)
+        if self._maps is not None and location.size is not None:
+            return read_mapped(location, self._maps)
+        return read_local(location, arena, descriptors=self._descriptors)
 
     def read(self, rows: Rows, row: int, arena: Arena | None) -> tuple[Bytes, Any]:
         """One row: uint8 (n,), the encoded bytes, not copied; or what the function makes of them; and its target, as it
@@ -60,11 +103,21 @@ class DeclaredRows:
         """
         dataset, index = self._dataset, int(rows.indices[row])
         try:
-            if arena is not None:
-                data = read_local(dataset.get_location(index), arena)
+            if self.in_files:
+                data = self.fetch(dataset.get_location(index), arena)
             else:
                 data = _as_bytes(dataset.get_image_data(index))
-            target = dataset.get_target(index)
+        except Exception as error:
+            rows.tell(error, row, "read")
+            raise
+        return self.complete(rows, row, data)
+
+    def complete(self, rows: Rows, row: int, data: Bytes) -> tuple[Bytes, Any]:
+        """What `read` gives, of the bytes that lie at a row's location. From any thread."""
+        try:
+            if self._gzipped:
+                data = inflate(data)
+            target = self._dataset.get_target(int(rows.indices[row]))
         except Exception as error:
             rows.tell(error, row, "read")
             raise

@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
-from dalikit.codec import Header, read_header
-from dalikit.errors import SampleError
+from typing import Any
+
+from dalikit.codec import Header, known_header, read_header
+from dalikit.datasets.base import declares_images
+from dalikit.datasets.traits import measures
+from dalikit.errors import ArgumentError, SampleError
 from dalikit.fetch.batch import ImageBatch
 
-__all__ = ["add_headers"]
+__all__ = ["HeaderReader", "add_headers"]
+
+
+class HeaderReader:
+    """Finds the size of each image: in the encoded bytes, some microseconds an image; in the dataset's index, if it has
+    one (`image_size`), under a microsecond; or in the shape of those that come decoded. Thread-safe.
+
+    Args:
+        dataset: whose images they are.
+        adjust_orientation: whether the images will be decoded with their EXIF orientation.
+    """
+
+    def __init__(self, dataset: Any, *, adjust_orientation: bool) -> None:
+        self._measure = dataset.image_size if declares_images(dataset) and measures(dataset) else None
+        self._adjust_orientation = adjust_orientation
+
+    def read(self, batch: ImageBatch, row: int) -> Header:
+        """The header of the image in a row. What it refers to are the bytes in the batch.
+
+        Raises:
+            DecodeError: the header is not one that can be decoded, or the image was cut off. It carries its place.
+            ArgumentError: `image_size` gave something else.
+        """
+        data, size = batch.data[row], None
+        if batch.decoded:
+            return Header(None, data.shape[0], data.shape[1], "")
+        try:
+            if self._measure is not None:
+                size = self._measure(int(batch.indices[row]))
+            if size is None:
+                return read_header(data, adjust_orientation=self._adjust_orientation)
+            try:
+                height, width, orientation = size
+            except (TypeError, ValueError):
+                raise ArgumentError(
+                    f"image_size of {type(batch.dataset).__name__} gave {size!r}: it must give (height, width, EXIF "
+                    f"orientation or 0), or None [{batch.place(row, 'header')}]"
+                ) from None
+            return known_header(data, height, width, orientation, adjust_orientation=self._adjust_orientation)
+        except SampleError as error:
+            error.locate(batch.place(row, "header"))
+            raise
 
 
 def add_headers(batch: ImageBatch, *, adjust_orientation: bool) -> None:
-    """Fills `batch.headers`: parsed from the encoded bytes, some microseconds an image; of decoded images their size.
+    """Fills `batch.headers`, as HeaderReader does.
 
     Args:
-        batch: in this process: what is parsed refers to its bytes.
+        batch: in this process: what is found refers to its bytes.
         adjust_orientation: whether the images will be decoded with their EXIF orientation.
 
     Raises:
         DecodeError: the header of an image is not one that can be decoded. It carries the image's place.
     """
-    headers = []
-    for row, data in enumerate(batch.data):
-        if batch.decoded:
-            headers.append(Header(None, data.shape[0], data.shape[1], ""))
-            continue
-        try:
-            headers.append(read_header(data, adjust_orientation=adjust_orientation))
-        except SampleError as error:
-            error.locate(batch.place(row, "header"))
-            raise
-    batch.headers = headers
+    reader = HeaderReader(batch.dataset, adjust_orientation=adjust_orientation)
+    batch.headers = [reader.read(batch, row) for row in range(len(batch.data))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,14 +19,20 @@ from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.fetch.declared import DeclaredRows
 from dalikit.fetch.iterables import IterableReading
 from dalikit.fetch.keeping import keep_item
+from dalikit.fetch.pieces import plan_pieces
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
 from dalikit.storage import Arena
+from dalikit.storage.hints import DiskWatch
 from dalikit.transforms.purposes import Purpose
+from dalikit.workers import Job, WorkerPool
 
 __all__ = ["Reader", "is_iterable", "make_reader"]
 
 Reading = Callable[[Request], ImageBatch | OtherBatch | None]
+
+_REMOTE_THREADS = 8
+"""Of one worker process, to read remote objects. They wait for the network, and there are several processes."""
 
 
 class Reader:
@@ -164,24 +171,48 @@ def _reads_whole(dataset: Any) -> bool:
 
 
 class DeclaredReading:
-    """Of datasets that declare encoded images: `get_batch` if there is one, else straight from the files or by
-    `get_image_data`.
+    """Of datasets that declare encoded images: `get_batch` if there is one, else straight from files and remote objects
+    or by `get_image_data`. Remote ones are read on threads.
     """
 
     def __init__(self, task: ReadTask) -> None:
         self._task = task
         self._declared = DeclaredRows(task.dataset, task.function)
+        self._disk = DiskWatch() if self._declared.in_files else None
 
     def read(self, request: Request) -> ImageBatch:
         """The batch."""
         declared = self._declared
         given = _rows_of(self._task, request)
         rows = declared.rows(given.indices, given.positions)
-        if declared.whole:
-            pairs = declared.read_whole(rows)
+        count = len(rows.indices)
+        data: list[Any] = [None] * count
+        targets: list[Any] = [None] * count
+        arena = Arena() if declared.in_files else None  # one for all: its memory is taken in large pieces
+        pieces = plan_pieces(declared, rows)
+
+        def read_piece(_: Any, piece: int) -> None:
+            for row, image, target in pieces.read(piece, arena):
+                data[row], targets[row] = image, target
+
+        self._expect(rows)
+        if declared.remote and len(pieces) > 1:
+            job = Job(len(pieces), read_piece)
+            self._pool.submit(job)
+            job.wait()
         else:
-            arena = Arena() if declared.in_files else None  # one for all: its memory is taken in large pieces
-            pairs = [declared.read(rows, row, arena) for row in range(len(rows.indices))]
-        targets = [target for _, target in pairs]
+            for piece in range(len(pieces)):
+                read_piece(None, piece)
         declared.transform_targets(rows, targets)
-        return assemble_images(self._task, request, rows, [data for data, _ in pairs], targets)
+        return assemble_images(self._task, request, rows, data, targets)
+
+    def _expect(self, rows: Rows) -> None:
+        """Tells the kernel of all rows of a batch, if those of the batch before came from the disk."""
+        if self._disk is not None and self._disk.is_cold(len(rows.indices)):
+            for row in range(len(rows.indices)):
+                self._declared.expect(rows, row)
+
+    @functools.cached_property
+    def _pool(self) -> WorkerPool:
+        """Made in the process that reads."""
+        return WorkerPool(_REMOTE_THREADS, "dalikit-read")

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.codec import Header, read_header
-from dalikit.errors import SampleError
+from dalikit.codec import Header
 from dalikit.fetch.batch import ImageBatch, Request, show_indices
 from dalikit.fetch.declared import DeclaredRows
+from dalikit.fetch.headers import HeaderReader
+from dalikit.fetch.hinting import Hinting
 from dalikit.fetch.on_cpu import HostFunction
+from dalikit.fetch.pieces import Pieces, plan_pieces
 from dalikit.fetch.rows import Rows
 from dalikit.own_stacks import own_stacks
 from dalikit.storage import ArenaPool
@@ -23,11 +25,12 @@ __all__ = ["PendingBatch", "ThreadFetcher"]
 class PendingBatch:
     """A batch that is being read."""
 
-    def __init__(self, batch: ImageBatch, job: Job, declared: DeclaredRows, rows: Rows) -> None:
+    def __init__(self, batch: ImageBatch, job: Job, declared: DeclaredRows, rows: Rows, pieces: Pieces) -> None:
         self._batch = batch
         self._job = job
         self._declared = declared
         self._rows = rows
+        self._pieces = pieces
 
     @property
     def done(self) -> bool:
@@ -53,7 +56,8 @@ class PendingBatch:
 
     def describe(self) -> str:
         """Which samples are being read, and where the threads are that do so. From any thread."""
-        indices, rows = self._batch.indices, self._job.rows_at_hand
+        indices = self._batch.indices
+        rows = [row for piece in self._job.rows_at_hand for row in self._pieces.rows_of(piece)]
         whole = f"the batch with indices {show_indices(indices)}"
         if self._job.done:
             return f"stage=target_transform: {whole}\n{own_stacks('dalikit-engine')}"
@@ -66,9 +70,11 @@ class PendingBatch:
 class ThreadFetcher:
     """Reads the samples of batches on a few threads.
 
-    Bytes of local files go by `preadv` into one arena a batch; other datasets are asked for `get_image_data`, or, if
-    they have a `get_batch`, for a whole batch on one thread. Headers are parsed on the same threads. A user's function
-    runs there too, and its batches come decoded. `target_transform` runs on the thread that calls
+    Bytes of local files go by `preadv` into one arena a batch; those of remote objects come in spans, one request for
+    several rows that lie close together. Other datasets are asked for `get_image_data`, or, if they have a `get_batch`,
+    for a whole batch on one thread. Headers are parsed on the same threads. A user's function runs there too, and its
+    batches come decoded. If local files are read from the disk, and not from the page cache, the kernel is told of each
+    batch as soon as it is asked for. `target_transform` runs on the thread that calls
     `PendingBatch.result`, one sample after the other, so it need not be thread-safe.
 
     Args:
@@ -92,8 +98,9 @@ class ThreadFetcher:
         self._dataset = dataset
         self._function = function
         self._declared = DeclaredRows(dataset, function)
-        self._adjust_orientation = adjust_orientation
+        self._headers = HeaderReader(dataset, adjust_orientation=adjust_orientation)
         self._arenas = ArenaPool(max_idle=max_idle_arenas) if self._declared.in_files else None
+        self._hinting = Hinting(self._declared) if self._declared.in_files else None
         self._pool = WorkerPool(num_threads, "dalikit-read")
 
     def submit(self, request: Request) -> PendingBatch:
@@ -102,10 +109,24 @@ class ThreadFetcher:
         Raises:
             ArgumentError: an index is no whole number.
         """
-        declared = self._declared
-        rows = declared.rows(request.indices, request.positions)
+        rows = self._declared.rows(request.indices, request.positions)
+        batch, pieces = self._empty_batch(request, rows), plan_pieces(self._declared, rows)
+
+        def read_piece(_: Any, piece: int) -> None:
+            for row, data, target in pieces.read(piece, batch.arena):
+                batch.data[row], batch.targets[row] = data, target
+                batch.headers[row] = self._headers.read(batch, row)
+
+        if self._hinting is not None:
+            self._hinting.hint(rows)
+        job = Job(len(pieces), read_piece)
+        self._pool.submit(job)
+        return PendingBatch(batch, job, self._declared, rows, pieces)
+
+    def _empty_batch(self, request: Request, rows: Rows) -> ImageBatch:
+        """Memory for a batch."""
         count = len(rows.indices)
-        batch = ImageBatch(
+        return ImageBatch(
             dataset=self._dataset,
             indices=rows.indices,
             positions=request.positions,
@@ -119,29 +140,6 @@ class ThreadFetcher:
             state=request.state,
         )
 
-        def read_row(_: Any, row: int) -> None:
-            self._put(batch, row, *declared.read(rows, row, batch.arena))
-
-        def read_whole(_: Any, __: int) -> None:
-            for row, pair in enumerate(declared.read_whole(rows)):
-                self._put(batch, row, *pair)
-
-        job = Job(1, read_whole) if declared.whole and count else Job(count, read_row)
-        self._pool.submit(job)
-        return PendingBatch(batch, job, declared, rows)
-
-    def _put(self, batch: ImageBatch, row: int, data: npt.NDArray[np.uint8], target: Any) -> None:
-        """Into the batch, with the image's header."""
-        batch.data[row], batch.targets[row] = data, target
-        if batch.decoded:
-            batch.headers[row] = Header(None, data.shape[0], data.shape[1], "")
-            return
-        try:
-            batch.headers[row] = read_header(data, adjust_orientation=self._adjust_orientation)
-        except SampleError as error:
-            error.locate(batch.place(row, "header"))
-            raise
-
     def recycle(self, batch: ImageBatch) -> None:
         """Takes back the arena of a batch whose bytes nobody reads any more."""
         if batch.arena is not None and self._arenas is not None:
@@ -152,10 +150,14 @@ class ThreadFetcher:
     def stop(self) -> None:
         """Tells the threads to end, and does not wait. From any thread, at any moment."""
         self._pool.stop()
+        if self._hinting is not None:
+            self._hinting.stop()
 
     def close(self) -> None:
         """Ends the threads. May be called again."""
         self._pool.close()
+        if self._hinting is not None:
+            self._hinting.close()
 
 
 _NO_BYTES: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)

@@ -185,7 +185,11 @@ class HostExecutor:
 def _decode(decoder: CpuDecoder, batch: ImageBatch, row: int, box: Region | None) -> npt.NDArray[np.uint8]:
     """The image in a row, or its box alone: uint8 (height, width, 3)."""
     header = batch.headers[row]
-    decoded = decoder.decode(header.stream, box)
+    try:
+        decoded = decoder.decode(header.stream, box)
+    except DecodeError as error:  # of an image whose size was known before
+        error.locate(batch.place(row, "decode"))
+        raise
     if decoded is None:
         raise DecodeError("the image cannot be decoded", batch.place(row, "decode"))
     if box is None and decoded.shape != (header.height, header.width, 3):

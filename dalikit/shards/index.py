@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NO_CLASS", "ShardIndex"]
+from dalikit.storage import ObjectInfo
+
+__all__ = ["COLUMNS", "MAX_EXTENSIONS", "NO_CLASS", "ShardIndex"]
 
 NO_CLASS = -(2**63)
 """In `ShardIndex.sample_class`: the sample has no whole number as its class."""
+
+MAX_EXTENSIONS = 1 << 16
+"""A column of 16-bit numbers says which extension a member has."""
+
+COLUMNS = {
+    "shard_bounds": "<u8",
+    "sample_bounds": "<u8",
+    "sample_class": "<i8",
+    "key_bounds": "<u8",
+    "keys": "|u1",
+    "member_extension": "<u2",
+    "member_offset": "<u8",
+    "member_size": "<u8",
+    "member_height": "<u4",
+    "member_width": "<u4",
+    "member_orientation": "|u1",
+}
+"""Name and type of every column, in the order in which they are written and hashed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +46,8 @@ class ShardIndex:
         sample_bounds    0   2   4   6                            sample 0 has members 0 and 1
         member_*         jpg cls jpg cls jpg cls ...
 
-    Columns are read-only and may lie in a mapped file, shared by all processes. It pickles as the file's path.
+    Columns are read-only and may lie in a mapped file, shared by all processes. With a file it pickles as the file's
+    path, and the map is made again where it is unpickled; without one it pickles its columns.
     """
 
     shards: tuple[str, ...]
@@ -52,10 +75,14 @@ class ShardIndex:
     member_width: npt.NDArray[np.uint32]
     """uint32 (M,)."""
     member_orientation: npt.NDArray[np.uint8]
-    """uint8 (M,): EXIF's, 1 to 8; 0: not known."""
+    """uint8 (M,): EXIF's, 1 to 8, where 1 is also that of an image that says nothing; 0: not known."""
     fingerprint: str
     """16 hex digits, hashed from the keys, extensions and sizes in order and the shards' names without their folders:
     equal on every machine that holds a copy."""
+    versions: tuple[ObjectInfo, ...] = ()
+    """S: size and time (or tag) of each shard as it was indexed; empty: not known."""
+    path: str | None = None
+    """The file that holds the columns; None: they are in memory."""
 
     def __len__(self) -> int:
         """How many samples."""
@@ -69,3 +96,11 @@ class ShardIndex:
     def shard_of(self, sample: int) -> int:
         """Which shard a sample is in."""
         return int(np.searchsorted(self.shard_bounds, np.uint64(sample), side="right")) - 1
+
+    def __reduce__(self) -> tuple[Callable[..., ShardIndex], tuple[Any, ...]]:
+        """By its path, if it has a file."""
+        if self.path is None:
+            return ShardIndex, tuple(getattr(self, field.name) for field in fields(self))
+        from dalikit.shards.file import reopen_index
+
+        return reopen_index, (self.path, self.fingerprint, self.shards)

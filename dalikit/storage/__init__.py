@@ -4,7 +4,7 @@ from dalikit.storage.arena import Arena, ArenaPool
 from dalikit.storage.gzipped import inflate
 from dalikit.storage.local import read_local
 from dalikit.storage.location import Location, is_remote
-from dalikit.storage.objects import ObjectInfo, read_stream, stat_object
+from dalikit.storage.objects import ObjectInfo, list_objects, read_stream, stat_object
 from dalikit.storage.reading import read
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ObjectInfo",
     "inflate",
     "is_remote",
+    "list_objects",
     "read",
     "read_local",
     "read_stream",

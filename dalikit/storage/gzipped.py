@@ -14,6 +14,8 @@ __all__ = ["MAX_INFLATED", "inflate"]
 MAX_INFLATED = 1 << 30
 """1 GiB: no image file is larger, and a bomb is."""
 
+_MAX_MEMBERS = 1000  # gzip itself writes one; what is left is copied for each
+
 _MAGIC = b"\x1f\x8b"  # RFC 1952; no image format begins so
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header and its checksum
 
@@ -29,13 +31,17 @@ def inflate(data: npt.NDArray[np.uint8], *, max_size: int = MAX_INFLATED) -> npt
         uint8 (m,).
 
     Raises:
-        ReadError: the gzip file is broken, cut off, or holds more than `max_size` bytes. Whoever reads adds the place.
+        ReadError: the gzip file is broken, cut off, holds more than `max_size` bytes or has a thousand members. Whoever
+            reads adds the place.
     """
     if len(data) < 2 or data[0] != _MAGIC[0] or data[1] != _MAGIC[1]:
         return data
-    pieces, rest, left = [], bytes(data), max_size
+    pieces: list[bytes] = []
+    rest, left = bytes(data), max_size
     try:
         while rest:  # a gzip file may have several members, one behind the other
+            if len(pieces) == _MAX_MEMBERS:
+                raise ReadError(f"gzip: has more than {_MAX_MEMBERS} members")
             member = zlib.decompressobj(_GZIP)
             piece = member.decompress(rest, left + 1)
             left -= len(piece)

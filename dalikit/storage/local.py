@@ -10,12 +10,19 @@ import numpy.typing as npt
 
 from dalikit.errors import Place, ReadError
 from dalikit.storage.arena import Arena
+from dalikit.storage.descriptors import Descriptor, RecentFiles
 from dalikit.storage.location import Location
 
 __all__ = ["read_local"]
 
 
-def read_local(location: Location, arena: Arena, *, max_size: int | None = None) -> npt.NDArray[np.uint8]:
+def read_local(
+    location: Location,
+    arena: Arena,
+    *,
+    max_size: int | None = None,
+    descriptors: RecentFiles[Descriptor] | None = None,
+) -> npt.NDArray[np.uint8]:
     """Reads a byte range of a local file into an arena. Thread-safe; lets other threads run while the kernel works.
 
     Files are read, never mapped: a mapped file that shrinks kills the process.
@@ -24,6 +31,8 @@ def read_local(location: Location, arena: Arena, *, max_size: int | None = None)
         location: `uri` is a path. `size` None reads to the end of the file, as long as it is when it is opened.
         arena: where the bytes go. What a failed read took of it stays taken until the arena is reset.
         max_size: refuse more bytes than this, before memory is taken. None: no limit.
+        descriptors: files that are read in ranges and stay open; whole files are opened and closed in any case. None:
+            so are all.
 
     Returns:
         uint8 (size,): a view of the arena, at least one byte.
@@ -31,11 +40,26 @@ def read_local(location: Location, arena: Arena, *, max_size: int | None = None)
     Raises:
         ReadError: the file cannot be opened or read, holds no byte, ends too early or is larger than `max_size`.
     """
-    uri, offset, size = location
+    uri, _, size = location
+    if descriptors is not None and size is not None:
+        try:
+            file = descriptors.get(uri)
+        except (OSError, ValueError) as error:
+            raise _error(location, _cause(error)) from error
+        return _read(location, file.number, arena, max_size)  # `file` keeps it open meanwhile
     try:
         descriptor = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise _error(location, _cause(error)) from error
+    try:
+        return _read(location, descriptor, arena, max_size)
+    finally:
+        os.close(descriptor)
+
+
+def _read(location: Location, descriptor: int, arena: Arena, max_size: int | None) -> npt.NDArray[np.uint8]:
+    """A range of an open file."""
+    _, offset, size = location
     try:
         if size is None:
             size = os.fstat(descriptor).st_size - offset
@@ -49,8 +73,6 @@ def read_local(location: Location, arena: Arena, *, max_size: int | None = None)
         raise
     except OSError as error:
         raise _error(location, _cause(error)) from error
-    finally:
-        os.close(descriptor)
     return view
 
 

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from dalikit.errors import DatasetError, DatasetNotFoundError
+from dalikit.storage.information import ObjectInfo
 from dalikit.storage.location import is_remote
 
-__all__ = ["ObjectInfo", "read_stream", "stat_object"]
+__all__ = ["CHUNK_SIZE", "ObjectInfo", "list_objects", "read_stream", "stat_object"]
 
 CHUNK_SIZE = 8 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """What tells one version of a file or object from another."""
-
-    uri: str
-    size: int
-    """In bytes."""
-    mtime_ns: int | None = None
-    """When a file was last changed, ns since the epoch; of an object when it was stored, if its store says so."""
-    etag: str | None = None
-    """An object's, if its store has any."""
+"""Of a stream: a remote object's pieces take several times as long as their first byte is waited for."""
 
 
 def stat_object(uri: str) -> ObjectInfo:
@@ -68,3 +56,39 @@ def read_stream(uri: str, *, offset: int = 0, chunk_size: int = CHUNK_SIZE) -> I
         raise DatasetNotFoundError(f"file {uri!r} does not exist") from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"file {uri!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def list_objects(prefix: str) -> list[str]:
+    """All files below a folder (links to folders are followed), or all objects below a prefix, sorted.
+
+    Raises:
+        DatasetNotFoundError: the folder is not there.
+        DatasetError: it cannot be listed.
+    """
+    if is_remote(prefix):
+        from dalikit.storage.remote import list_remote
+
+        return list_remote(prefix)
+
+    return sorted(_files(prefix, ()))
+
+
+def _files(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """The files below a folder. `above`: device and inode of the folders above it, where a link may lead back to."""
+    try:
+        status = os.stat(folder)
+        identity = status.st_dev, status.st_ino
+        if identity in above:
+            return
+        with os.scandir(folder) as entries:
+            found = [(entry.path, entry.is_dir()) for entry in entries]
+    except FileNotFoundError as error:
+        raise DatasetNotFoundError(f"folder {folder!r} does not exist") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"folder {folder!r} cannot be listed: {reason}") from error
+    for path, is_folder in found:
+        if is_folder:
+            yield from _files(path, (*above, identity))
+        else:
+            yield path

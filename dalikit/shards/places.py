@@ -1,0 +1,39 @@
+"""Where the index of a set of shards lies if nobody says so."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dalikit.shards.versions import plain_address
+from dalikit.storage import is_remote
+
+__all__ = ["cache_folder", "default_places"]
+
+
+def cache_folder() -> Path:
+    """Where dalikit keeps what it can make again: $DALIKIT_CACHE, else ~/.cache/dalikit."""
+    return Path(os.environ.get("DALIKIT_CACHE") or "~/.cache/dalikit").expanduser()
+
+
+def default_places(shards: Sequence[str]) -> list[Path]:
+    """The best first: beside the shards, if all lie in one local folder; then in the cache folder.
+
+    The name beside the shards is made from theirs without the folder, so that both can be moved or copied together.
+    """
+    addresses = [plain_address(shard) for shard in shards]
+    places = []
+    if not any(map(is_remote, shards)):
+        folders = {os.path.dirname(address) for address in addresses}
+        if len(folders) == 1:
+            names = [os.path.basename(address) for address in addresses]
+            places.append(Path(folders.pop()) / f"dalikit-{_hash(names)}.index")
+    places.append(cache_folder() / f"shards-{_hash(addresses)}.index")
+    return places
+
+
+def _hash(names: Sequence[str]) -> str:
+    joined = b"\0".join(os.fsencode(name) for name in names)
+    return hashlib.blake2b(joined, digest_size=8).hexdigest()

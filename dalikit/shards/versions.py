@@ -1,0 +1,85 @@
+"""Whether a shard is still the one that was indexed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from dalikit.errors import DatasetError
+from dalikit.shards.index import ShardIndex
+from dalikit.shards.table import index_shard
+from dalikit.storage import ObjectInfo, is_remote, stat_object
+
+__all__ = ["fits", "index_settled", "plain_address", "stat_shards"]
+
+NUM_THREADS = 16
+"""Shards asked for at once: network file systems and object stores answer late, but many at a time."""
+
+_AT_ONCE = 64  # local shards that a thread takes: handing over one costs more than asking for it
+
+
+def stat_shards(shards: Sequence[str], num_threads: int | None = None) -> list[ObjectInfo]:
+    """Size and version of every shard, as it is now.
+
+    Raises:
+        DatasetNotFoundError: one is not there.
+        DatasetError: one cannot be asked for.
+    """
+    step = 1 if any(map(is_remote, shards)) else _AT_ONCE
+    groups = [shards[start : start + step] for start in range(0, len(shards), step)]
+    if len(groups) <= 1:
+        return [stat_object(shard) for shard in shards]
+    with ThreadPoolExecutor(min(num_threads or NUM_THREADS, len(groups)), "dalikit-stat") as threads:
+        return [version for group in threads.map(lambda group: [*map(stat_object, group)], groups) for version in group]
+
+
+def plain_address(shard: str) -> str:
+    """What tells a shard from others: its path in full, or its address without what follows "?", where signatures are
+    that differ from day to day.
+    """
+    return shard.partition("?")[0] if is_remote(shard) else os.path.abspath(shard)
+
+
+def fits(then: ObjectInfo, now: ObjectInfo) -> bool:
+    """Whether a shard is the one that was indexed. If its server gives neither a tag nor a time, nobody can know."""
+    if then.size != now.size:
+        return False
+    if then.etag is not None and now.etag is not None:
+        return then.etag == now.etag
+    return then.mtime_ns is not None and then.mtime_ns == now.mtime_ns
+
+
+def index_settled(shard: str) -> ShardIndex:
+    """Walks over one shard, and makes sure that it stays the same meanwhile.
+
+    Raises:
+        DatasetError: as `index_shard`, or it was changed while it was read.
+    """
+    version = _stat_settled(shard)
+    index = index_shard(version)
+    now = stat_object(shard)
+    if now != version:
+        raise DatasetError(
+            f"shard {shard!r} was changed while it was indexed: it had {version.size} bytes and now has {now.size}. "
+            "Index it when it is complete"
+        )
+    return index
+
+
+def _stat_settled(shard: str) -> ObjectInfo:
+    """The version of a shard whose next change will show in its time.
+
+    File systems stamp changes with a clock that ticks every few ms, some every 1 or 2 s. Two changes within a tick have
+    one time: indexed between them, a shard would look unchanged for ever. So a younger one is waited for.
+    """
+    version = stat_object(shard)
+    if is_remote(shard) or version.mtime_ns is None:
+        return version
+    tick = 20_000_000 if version.mtime_ns % 1_000_000_000 else 2_000_000_000
+    age = time.time_ns() - version.mtime_ns
+    if not 0 <= age < tick:
+        return version
+    time.sleep((tick - age) / 1e9)
+    return stat_object(shard)

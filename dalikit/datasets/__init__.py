@@ -7,9 +7,8 @@ Others can give their own datasets a name, with `register_dataset`.
 """
 
 from dalikit.datasets.base import ImageDataset, KeyedDataset, LocatedDataset
+from dalikit.datasets.dino import DatasetWithEnumeratedTargets, ImageNet, ImageNet22k
 from dalikit.datasets.folder import ImageFolder
-from dalikit.datasets.imagenet import ImageNet
-from dalikit.datasets.imagenet22k import ImageNet22k
 from dalikit.datasets.joined import Concat, Mix
 from dalikit.datasets.manifest import Manifest
 from dalikit.datasets.registry import create_dataset, dataset_names, parse_dataset_string, register_dataset
@@ -18,6 +17,7 @@ from dalikit.datasets.webdataset import WebDataset
 
 __all__ = [
     "Concat",
+    "DatasetWithEnumeratedTargets",
     "ImageDataset",
     "ImageFolder",
     "ImageNet",

@@ -26,16 +26,16 @@ _BARE = re.compile(r"(.*?)(?=:[A-Za-z_][A-Za-z0-9_]*=|\Z)", re.DOTALL)
 _TRANSFORMS = ("transform", "target_transform")
 
 _factories: dict[str, Factory | str] = {
-    "ADE20K": "dalikit.datasets.ade20k:ADE20K",
-    "CocoCaptions": "dalikit.datasets.coco_captions:CocoCaptions",
+    "ADE20K": "dalikit.datasets.dino.ade20k:ADE20K",
+    "CocoCaptions": "dalikit.datasets.dino.coco_captions:CocoCaptions",
     "Concat": "dalikit.datasets.joined:concat_by_name",
     "HuggingFace": "dalikit.datasets.huggingface:open_huggingface",
     "ImageFolder": "dalikit.datasets.folder:ImageFolder",
-    "ImageNet": "dalikit.datasets.imagenet:ImageNet",
-    "ImageNet22k": "dalikit.datasets.imagenet22k:ImageNet22k",
+    "ImageNet": "dalikit.datasets.dino.imagenet:ImageNet",
+    "ImageNet22k": "dalikit.datasets.dino.imagenet22k:ImageNet22k",
     "Manifest": "dalikit.datasets.manifest:Manifest",
     "Mix": "dalikit.datasets.joined:mix_by_name",
-    "NYU": "dalikit.datasets.nyu:NYU",
+    "NYU": "dalikit.datasets.dino.nyu:NYU",
     "WebDataset": "dalikit.datasets.webdataset:WebDataset",
 }
 """Name to factory; as text, "module:attribute", imported when it is first asked for."""

@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dalikit import DataLoader, make_dataset
-from dalikit.datasets import registry
-from dalikit.datasets.ade20k import ADE20K
-from dalikit.datasets.coco_captions import CocoCaptions
-from dalikit.datasets.listed import decode_dense
-from dalikit.datasets.nyu import NYU
+from dalikit.datasets.dino.ade20k import ADE20K
+from dalikit.datasets.dino.coco_captions import CocoCaptions
+from dalikit.datasets.dino.listed import decode_dense
+from dalikit.datasets.dino.nyu import NYU
 from dalikit.errors import (
     ArgumentError,
     DatasetError,
@@ -305,16 +304,8 @@ def test_targets_that_are_none() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ImageNet .* it is a part of it")
-def test_dataset_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dataset_strings(tmp_path: Path) -> None:
     """Every option that is text, as DINOv2 and DINOv3 write them."""
-    for name in (
-        "imagenet:ImageNet",
-        "imagenet22k:ImageNet22k",
-        "ade20k:ADE20K",
-        "nyu:NYU",
-        "coco_captions:CocoCaptions",
-    ):
-        monkeypatch.setitem(registry._factories, name.partition(":")[2], f"dalikit.datasets.{name}")
     write_nyu(write_ade20k(write_coco(tmp_path)))
     for text in ("ADE20K:split=TRAIN", "NYU:split=train", "CocoCaptions:split=TRAIN:captions=all"):
         dataset = make_dataset(dataset_str=f"{text}:root={tmp_path}", transform="a transform", target_transform=len)

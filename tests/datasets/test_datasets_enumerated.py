@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, DistributedSampler, Subset
 from dalikit import DataLoader, make_data_loader
 from dalikit.datasets import ImageDataset, ImageFolder, KeyedDataset, LocatedDataset
 from dalikit.datasets.base import declares_images
-from dalikit.datasets.enumerated import DatasetWithEnumeratedTargets
+from dalikit.datasets.dino.enumerated import DatasetWithEnumeratedTargets
 from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped, measures
 from dalikit.datasets.wrapped import comes_first, lies_in_files, unwrap
 from dalikit.errors import ArgumentError

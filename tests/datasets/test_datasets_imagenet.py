@@ -21,9 +21,9 @@ from PIL import Image
 from torchvision_import import import_torchvision
 
 from dalikit import DataLoader
-from dalikit.datasets.entries import hash_column, write_table
-from dalikit.datasets.imagenet import ImageNet
-from dalikit.datasets.imagenet22k import ImageNet22k
+from dalikit.datasets.dino.entries import hash_column, write_table
+from dalikit.datasets.dino.imagenet import ImageNet
+from dalikit.datasets.dino.imagenet22k import ImageNet22k
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, EmptyDatasetError, ReadError
 from dalikit.storage import Location
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dalikit import DataLoader
-from dalikit.datasets.imagenet22k import ImageNet22k
+from dalikit.datasets.dino.imagenet22k import ImageNet22k
 from dalikit.errors import DatasetError, DatasetNotFoundError, EmptyDatasetError, ReadError
 from dalikit.storage import Location
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.manifest_rows import Block, Values
+from dalikit.datasets.manifest.rows import Block, Values
 from dalikit.datasets.paths import join_paths
 from dalikit.errors import ArgumentError, DatasetError
 

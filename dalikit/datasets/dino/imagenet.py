@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.entries import (
+from dalikit.datasets.dino.entries import (
     INTEGER,
     TEXT,
     Stamp,
@@ -22,9 +22,9 @@ from dalikit.datasets.entries import (
     map_table,
     write_table,
 )
-from dalikit.datasets.imagenet_files import Labels, find_files, list_test_files, read_labels
-from dalikit.datasets.splits import find_split
-from dalikit.datasets.tabled import TabledDataset
+from dalikit.datasets.dino.imagenet_files import Labels, find_files, list_test_files, read_labels
+from dalikit.datasets.dino.splits import find_split
+from dalikit.datasets.dino.tabled import TabledDataset
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
 from dalikit.storage import Location
 
@@ -229,7 +229,7 @@ class ImageNet(TabledDataset):
     @property
     def _remedy(self) -> str:
         made = f"ImageNet(split={self._split.name!r}, root={self.root!r}, extra={self.extra!r})"
-        return f"make it once, in Python: from dalikit.datasets.imagenet import ImageNet; {made}.dump_extra()"
+        return f"make it once, in Python: from dalikit.datasets import ImageNet; {made}.dump_extra()"
 
     @property
     def _described(self) -> str:

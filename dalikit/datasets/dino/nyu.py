@@ -7,8 +7,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from dalikit.datasets.listed import DenseDataset, check_relative, read_lines, root_prefix
-from dalikit.datasets.splits import find_split
+from dalikit.datasets.dino.listed import DenseDataset, check_relative, read_lines, root_prefix
+from dalikit.datasets.dino.splits import find_split
 from dalikit.errors import DatasetError
 
 __all__ = ["NYU", "NYUSplit"]
@@ -42,7 +42,7 @@ class NYU(DenseDataset):
         root: the folder, or its address: "s3://bucket/nyu".
         transform: what is done to an image; carried out by the loader.
         target_transform: a callable for the bytes of the depth map's file. None:
-            `dalikit.datasets.listed.decode_dense`.
+            `dalikit.datasets.dino.listed.decode_dense`.
 
     Raises:
         ArgumentError: an argument is not of the kind wanted.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from dalikit.datasets.listed import DenseDataset, check_relative, read_lines, root_prefix
-from dalikit.datasets.splits import find_split
+from dalikit.datasets.dino.listed import DenseDataset, check_relative, read_lines, root_prefix
+from dalikit.datasets.dino.splits import find_split
 
 __all__ = ["ADE20K", "ADE20KSplit"]
 
@@ -39,7 +39,8 @@ class ADE20K(DenseDataset):
         split: `ADE20K.Split.TRAIN` or VAL, DINOv3's own, or its name as text, in any case.
         root: the folder, or its address: "s3://bucket/ade20k".
         transform: what is done to an image; carried out by the loader.
-        target_transform: a callable for the bytes of the mask's file. None: `dalikit.datasets.listed.decode_dense`.
+        target_transform: a callable for the bytes of the mask's file. None:
+            `dalikit.datasets.dino.listed.decode_dense`.
 
     Raises:
         ArgumentError: an argument is not of the kind wanted.

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from dalikit.datasets.listed import ListedDataset, check_relative, root_prefix
+from dalikit.datasets.dino.listed import ListedDataset, check_relative, root_prefix
+from dalikit.datasets.dino.splits import find_split
 from dalikit.datasets.paths import PathTable, join_paths
-from dalikit.datasets.splits import find_split
 from dalikit.errors import ArgumentError, DatasetError, EmptyDatasetError
 from dalikit.storage import read_stream
 

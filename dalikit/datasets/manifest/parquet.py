@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.manifest_rows import Block, Values, choose_columns
+from dalikit.datasets.manifest.rows import Block, Values, choose_columns
 from dalikit.errors import ArgumentError, DatasetError
 from dalikit.storage import is_remote, read_stream, stat_object
 from dalikit.storage.remote.address import redact

@@ -16,7 +16,7 @@ from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, Em
 from dalikit.storage import is_remote
 
 if TYPE_CHECKING:
-    from dalikit.datasets.imagenet import ImageNetSplit
+    from dalikit.datasets.dino.imagenet import ImageNetSplit
 
 __all__ = ["ClassFiles", "Labels", "find_files", "list_test_files", "read_labels"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.entries import (
+from dalikit.datasets.dino.entries import (
     INTEGER,
     TEXT,
     Stamp,
@@ -20,9 +20,9 @@ from dalikit.datasets.entries import (
     map_table,
     write_table,
 )
-from dalikit.datasets.imagenet22k_blocks import ClassBlocks, find_class_tars, read_blocks
+from dalikit.datasets.dino.imagenet22k_blocks import ClassBlocks, find_class_tars, read_blocks
+from dalikit.datasets.dino.tabled import TabledDataset
 from dalikit.datasets.listing import open_root
-from dalikit.datasets.tabled import TabledDataset
 from dalikit.errors import DatasetError, EmptyDatasetError
 from dalikit.progress import progress_bar
 from dalikit.storage import Location
@@ -168,7 +168,7 @@ class ImageNet22k(TabledDataset):
     @property
     def _remedy(self) -> str:
         made = f"ImageNet22k(root={self.root!r}, extra={self.extra!r})"
-        return f"make it once, in Python: from dalikit.datasets.imagenet22k import ImageNet22k; {made}.dump_extra()"
+        return f"make it once, in Python: from dalikit.datasets import ImageNet22k; {made}.dump_extra()"
 
     @property
     def _identity(self) -> tuple[str, tuple[str, ...]]:

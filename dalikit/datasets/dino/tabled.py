@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.entries import Stamp, Table, hash_column, map_table, text_at
+from dalikit.datasets.dino.entries import Stamp, Table, hash_column, map_table, text_at
 from dalikit.datasets.listing import open_root
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import ArgumentError, DatasetError

@@ -13,9 +13,9 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.manifest_columns import PathColumn, TargetColumn, whole_numbers
-from dalikit.datasets.manifest_parquet import read_parquet
-from dalikit.datasets.manifest_rows import Block, read_table, read_text
+from dalikit.datasets.manifest.columns import PathColumn, TargetColumn, whole_numbers
+from dalikit.datasets.manifest.parquet import read_parquet
+from dalikit.datasets.manifest.rows import Block, read_table, read_text
 from dalikit.datasets.paths import PathTable, join_paths
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import ArgumentError, EmptyDatasetError

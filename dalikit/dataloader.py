@@ -24,6 +24,7 @@ from dalikit.arguments import (
     draw_seed,
     transform_of,
 )
+from dalikit.datasets.adapters import Adaptation
 from dalikit.datasets.base import declares_images
 from dalikit.datasets.wrapped import unwrap
 from dalikit.delivery import Delivery
@@ -84,7 +85,8 @@ class DataLoader:
     Args:
         dataset: with `get_image_data`, `get_target` and `len`; or with `__getitem__` (and `__getitems__`, which is then
             called with all indices of a batch; of the former kind `get_batch`); or a torch IterableDataset, such as
-            webdataset's pipelines. torch's Subset and ConcatDataset of the first kind are of the first kind.
+            webdataset's pipelines. torch's Subset and ConcatDataset of the first kind are of the first kind, and so are
+            torchvision's datasets of image files where that is certain to give the same (docs/adapters.md).
         batch_size: samples a batch. None: an item is a batch already, as in torch.
         shuffle: draw a new order each pass: from the seed, or from `generator`, then torch's order for it. Not together
             with `sampler`.
@@ -184,7 +186,8 @@ class DataLoader:
         self.multiprocessing_context = checked.multiprocessing_context
         self.batch_size, self.drop_last, self.collate_fn = checked.batch_size, checked.drop_last, checked.collate_fn
         self.options: LoaderOptions = make_options(options)
-        self._source = unwrap(dataset)
+        self._adapt = Adaptation(transform=self.options.transform is not None, collate_fn=collate_fn is not None)
+        self._source = unwrap(dataset, self._adapt)
         self._context = check_context(self._source, self.multiprocessing_context, self.num_workers)
         transform = transform_of(self._source, self.options.transform)
         self._transformed = transform is not None
@@ -426,6 +429,7 @@ class DataLoader:
                 collate_fn=self._collate_fn,
                 transformed=self._transformed,
                 encoded=self.options.encoded,
+                adapt=self._adapt,
                 function=None
                 if function is None
                 else HostFunction(function, self.seed, adjust_orientation=self._recipe.decode.adjust_orientation),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -122,33 +122,31 @@ def _dino(setting: _Setting) -> list[Peer]:
     return [*peers, *_dalikits(setting, transform)]
 
 
-def _dalikits(setting: _Setting, transform: T.Transform) -> list[Peer]:
+def _dalikits(setting: _Setting, transform: T.Transform, datasets: Mapping[str, Any] | None = None) -> list[Peer]:
+    """With each executor that the device has, on the folder, or on other datasets, by label."""
     executors = ("dali",) if setting.device.type == "cuda" else ("dali", "host")
     return [
-        Dalikit(setting.root, transform=transform, executor=executor, device=setting.device, **setting.sizes)
+        Dalikit(
+            dataset,
+            label=label,
+            transform=transform,
+            executor=executor,
+            device=setting.device,
+            batch_size=setting.batch_size,
+            num_threads=setting.num_threads,
+        )
         for executor in executors
+        for label, dataset in (datasets or {"": setting.root}).items()
     ]
 
 
 def _shards(setting: _Setting) -> list[Peer]:
     packed = PackedShards(setting.root, _SHARD_SAMPLES)
     device_id = setting.device.index if setting.device.type == "cuda" else None
-    shards = WebDataset(packed.paths, progress=False)
-    executors = ("dali",) if setting.device.type == "cuda" else ("dali", "host")
+    datasets = {"shards": WebDataset(packed.paths, progress=False), "files": setting.root}
     return [
         DaliShards(packed, size=_SIZE, device_id=device_id, **setting.sizes),
-        *(
-            Dalikit(
-                dataset,
-                label=label,
-                transform=train_transform(_SIZE),
-                executor=executor,
-                device=setting.device,
-                **setting.sizes,
-            )
-            for executor in executors
-            for label, dataset in (("shards", shards), ("files", setting.root))
-        ),
+        *_dalikits(setting, train_transform(_SIZE), datasets),
     ]
 
 

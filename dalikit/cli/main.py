@@ -61,11 +61,12 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument(
         "--workload",
-        choices=("train", "dino", "bytes", "items"),
+        choices=("train", "dino", "shards", "bytes", "items"),
         default="train",
         help="train: RandomResizedCrop 224, flip, normalize; dino: DINOv2's 2 x 224 + 8 x 96 with all its colours; "
-        "bytes: train, over a plain dataset whose items are files' bytes; items: over decoded images, tensors and tiny "
-        "items; default: %(default)s",
+        "shards: train, at random over tar shards, beside DALI's reader of them, which goes in order; bytes: train, "
+        "over a plain dataset whose items are files' bytes; items: over decoded images, tensors and tiny items; "
+        "default: %(default)s",
     )
     bench.add_argument("--data", type=Path, required=True, metavar="DIR", help="DIR/class/image.jpg")
     bench.add_argument("--seconds", type=_positive, default=3.0, help="of each turn; default: %(default)s")

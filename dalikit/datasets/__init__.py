@@ -6,7 +6,7 @@
 Others can give their own datasets a name, with `register_dataset`.
 """
 
-from dalikit.datasets.base import ImageDataset, KeyedDataset, LocatedDataset
+from dalikit.datasets.base import ImageDataset, KeyedDataset, LocatedDataset, MeasuredDataset
 from dalikit.datasets.dino import DatasetWithEnumeratedTargets, ImageNet, ImageNet22k
 from dalikit.datasets.folder import ImageFolder
 from dalikit.datasets.joined import Concat, Mix
@@ -25,6 +25,7 @@ __all__ = [
     "KeyedDataset",
     "LocatedDataset",
     "Manifest",
+    "MeasuredDataset",
     "Mix",
     "StoredDataset",
     "WebDataset",

@@ -31,6 +31,10 @@ class StoredDataset(ABC):
     may_be_gzipped = False
     """Whether a row's bytes may be a gzip file that holds the image's: then they are inflated once they are read."""
 
+    memory_map = False
+    """Whether ranges of local files are mapped, not read: no copy, but a mapped file that is cut short while it is used
+    kills the process (SIGBUS), and nothing in Python can catch that."""
+
     def __init__(self, transform: Any = None, target_transform: Callable[[Any], Any] | None = None) -> None:
         self.transform = transform
         self.target_transform = target_transform

@@ -74,7 +74,8 @@ def make_reader(task: ReadTask, worker_id: int = 0, num_workers: int = 0) -> Rea
     """
     if is_iterable(task.dataset):
         return Reader(IterableReading(task, worker_id, num_workers).read)
-    source = unwrap(task.dataset)  # not before: in a worker, `get_worker_info().dataset` is what the user gave
+    # Not before: in a worker, `get_worker_info().dataset` is what the user gave.
+    source = unwrap(task.dataset, task.adapt)
     if declares_images(source):
         return Reader(DeclaredReading(replace(task, dataset=source)).read)
     return Reader(ItemReading(task, put_back=num_workers == 0).read)

@@ -24,6 +24,8 @@ class ReadTask:
     """Whether the loader carries out a transform, so that decoded images are images, and no data."""
     encoded: bool | None = None
     """Whether bytes are images; None: if they begin as an image file does."""
+    adapt: Callable[[Any], Any] | None = None
+    """What else is seen as a dataset of encoded images (see `unwrap`); None: nothing."""
     function: HostFunction | None = None
     """The user's function of an image, which has it before all else."""
     batch_size: int | None = 1

@@ -240,8 +240,11 @@ def _explain(error: RuntimeError, batch: ImageBatch, recipe: Recipe) -> Exceptio
         )
     decoder = CpuDecoder(adjust_orientation=recipe.decode.adjust_orientation)
     for row, header in enumerate(batch.headers):
-        if decoder.decode(header.stream) is None:
-            return DecodeError("the image cannot be decoded", batch.place(row, "decode"))
+        try:
+            if decoder.decode(header.stream) is None:
+                return DecodeError("the image cannot be decoded", batch.place(row, "decode"))
+        except DecodeError as wrong_size:
+            return wrong_size.locate(batch.place(row, "decode"))
     return _failure(error, batch)
 
 

@@ -37,7 +37,7 @@ class Serving:
 
     def __init__(self, task: ReadTask, startup: Startup, num_workers: int, *, endless: bool) -> None:
         self._task = task
-        self._source = unwrap(task.dataset)
+        self._source = unwrap(task.dataset, task.adapt)
         self._iterable = is_iterable(task.dataset)
         self._startup = startup
         self._passes = 0

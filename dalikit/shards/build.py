@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from dalikit.errors import ArgumentError, DatasetError
+from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
+from dalikit.shards.addresses import plain_address
 from dalikit.shards.file import read_index, write_index
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part, merge_in_memory
 from dalikit.shards.partial import PartialFolder
 from dalikit.shards.progress import show_progress
-from dalikit.shards.versions import index_settled, plain_address, stat_shards
-from dalikit.shards.walker import Walker, index_to_file
+from dalikit.shards.versions import index_settled, stat_shards
+from dalikit.shards.walker import Walker
 from dalikit.storage import ObjectInfo, is_remote
 
 __all__ = ["build_index", "make_index"]
@@ -168,10 +169,19 @@ def _walk(
 
 def _walk_here(version: ObjectInfo, folder: PartialFolder) -> Part:
     """Walks over a shard in this thread."""
-    if not folder.kept:
-        return Part(index_settled(version.uri), 0, 1)
-    index_to_file(version.uri, folder.path(version.uri))
-    return folder.load_new(version.uri)
+    index = index_settled(version.uri)
+    if folder.kept:
+        folder.keep(index)
+    return Part(index, 0, 1)
+
+
+def _walk_there(version: ObjectInfo, folder: PartialFolder, walker: Walker) -> Part:
+    """Walks over a shard in another process."""
+    walker.index(version.uri, folder.path(version.uri))
+    try:
+        return folder.load_new(version.uri)
+    except DatasetNotFoundError:  # who else makes this index was done at this moment, and has removed the folder
+        return folder.load(version) or _walk_here(version, folder)
 
 
 def _walk_at_once(
@@ -191,8 +201,7 @@ def _walk_at_once(
         try:
             if walker is None:
                 return version, _walk_here(version, folder)
-            walker.index(version.uri, folder.path(version.uri))
-            return version, folder.load_new(version.uri)
+            return version, _walk_there(version, folder, walker)
         finally:
             idle.put(walker)
 

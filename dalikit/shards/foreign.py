@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
+from dalikit.shards.addresses import file_name
 from dalikit.shards.contents import check_header, choose_entries, header_fault, open_ranges
 from dalikit.shards.headers import BLOCK, HeaderError
 from dalikit.shards.index import ShardIndex
@@ -50,7 +51,7 @@ def find_foreign_index(folder: str | os.PathLike[str], shard: str) -> Path:
     Raises:
         DatasetNotFoundError: there is neither.
     """
-    name = os.path.basename(shard.partition("?")[0] if is_remote(shard) else shard)
+    name = file_name(shard)
     for candidate in (f"{os.path.splitext(name)[0]}.idx", f"{name}.idx"):
         path = Path(folder) / candidate
         if path.is_file():

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import DatasetError
+from dalikit.shards.addresses import file_name
 from dalikit.shards.index import COLUMNS, MAX_EXTENSIONS, ShardIndex
 from dalikit.storage import ObjectInfo
 
@@ -136,7 +136,7 @@ class Fingerprint:
     """Hashes what an index says of its samples, but not where they lie or when the shards were written."""
 
     def __init__(self, shards: Sequence[str], extensions: Sequence[str]) -> None:
-        names = [PurePosixPath(shard.partition("?")[0]).name for shard in shards]
+        names = [file_name(shard) for shard in shards]
         self._hash = hashlib.blake2b(json.dumps([names, list(extensions)]).encode(), digest_size=8)
 
     def update(self, name: str, piece: npt.NDArray[Any]) -> None:

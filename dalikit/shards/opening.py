@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
+from dalikit.shards.addresses import plain_address
 from dalikit.shards.build import make_index
 from dalikit.shards.file import ForeignFileError, read_index
 from dalikit.shards.foreign import find_foreign_index, read_foreign_index
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part, merge_in_memory
 from dalikit.shards.places import default_places
-from dalikit.shards.versions import fits, plain_address, stat_shards
+from dalikit.shards.versions import fits, stat_shards
 from dalikit.storage import ObjectInfo, is_remote
 
 __all__ = ["open_index"]
@@ -131,6 +132,13 @@ def _announce(versions: Sequence[ObjectInfo], known: Iterable[str]) -> None:
             "%d remote shards are not indexed yet: each is read once from end to end, %.1f GB in all",
             len(remote),
             sum(remote) / 1e9,
+        )
+    nameless = sum(version.etag is None and version.mtime_ns is None for version in missing.values())
+    if nameless:
+        logger.warning(
+            "the server of %d shards gives neither a tag nor a time, by which a changed shard would show: they are "
+            "indexed anew every time",
+            nameless,
         )
 
 

@@ -7,15 +7,19 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 
-from dalikit.errors import DatasetError
+from dalikit.errors import DatasetError, DatasetNotFoundError, InternalError
+from dalikit.shards.addresses import plain_address
 from dalikit.shards.file import read_index, write_index
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part
-from dalikit.shards.versions import fits, plain_address
+from dalikit.shards.versions import fits
 from dalikit.storage import ObjectInfo
 
-__all__ = ["PartialFolder"]
+__all__ = ["PartialFolder", "keep_index"]
+
+_ATTEMPTS = 5
 
 _OURS = re.compile(r"(joined-)?[0-9a-f]{32}\.index(\.\d+\.[0-9a-f]+\.tmp)?")
 
@@ -41,6 +45,14 @@ class PartialFolder:
         name = hashlib.blake2b(os.fsencode(plain_address(shard)), digest_size=16).hexdigest()
         return os.path.join(self._folder, f"{name}.index")
 
+    def keep(self, index: ShardIndex) -> None:
+        """Writes the index of one shard for whoever goes on from here.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        keep_index(index, self.path(index.shards[0]))
+
     def load(self, version: ObjectInfo) -> Part | None:
         """What is known of a shard, if it is as it was then and every byte of the file is as it was written."""
         part: Part | None
@@ -63,14 +75,19 @@ class PartialFolder:
 
     def join(self, parts: Sequence[Part]) -> ShardIndex:
         """Writes parts to one file, and maps it: so that they take no memory."""
-        path = os.path.join(self._folder, f"joined-{secrets.token_hex(16)}.index")
-        os.makedirs(self._folder, exist_ok=True)
-        write_index(path, parts, sync=False)
-        try:
-            shards = [part.index.shards[shard] for part in parts for shard in range(part.start, part.stop)]
-            return read_index(path, shards=shards)
-        finally:
-            os.unlink(path)  # the map stays
+        shards = [part.index.shards[shard] for part in parts for shard in range(part.start, part.stop)]
+        for left in range(_ATTEMPTS)[::-1]:
+            path = os.path.join(self._folder, f"joined-{secrets.token_hex(16)}.index")
+            _write(path, parts)
+            try:
+                return read_index(path, shards=shards)
+            except DatasetNotFoundError:  # another process has removed it
+                if not left:
+                    raise
+            finally:
+                with suppress(OSError):
+                    os.unlink(path)  # the map stays
+        raise InternalError("unreachable")
 
     def remove(self) -> None:
         """Removes all such files, and the folder, unless something else is in it."""
@@ -94,6 +111,29 @@ class PartialFolder:
             return
         numbered = enumerate(index.shards)
         self._elsewhere = {plain_address(shard): Part(index, number, number + 1) for number, shard in numbered}
+
+
+def keep_index(index: ShardIndex, path: str) -> None:
+    """Writes the index of one shard. It need not outlast a loss of power: its digest tells.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _write(path, [Part(index, 0, 1)])
+
+
+def _write(path: str, parts: Sequence[Part]) -> None:
+    """Another process that makes the same index, and is done, may remove the folder at any moment: then it is made
+    again.
+    """
+    for left in range(_ATTEMPTS)[::-1]:
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_index(path, parts, sync=False)
+            return
+        except FileNotFoundError:
+            if not left:
+                raise
 
 
 def _identity(path: str | None) -> tuple[int, int, int] | None:

@@ -94,7 +94,7 @@ def _matching(pattern: str) -> list[str]:
     """The files or objects that a pattern with wildcards matches, sorted."""
     if _HTTP.match(pattern):
         raise ArgumentError(
-            f"shards: {pattern!r} has a wildcard, but servers do not list their files; count them: name-{{000..146}}.tar"
+            f"shards: {pattern!r} has a wildcard, but servers do not list their files; count them: a-{{000..146}}.tar"
         )
     if not is_remote(pattern):
         found = sorted(path for path in glob.iglob(pattern, recursive=True) if not os.path.isdir(path))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dalikit.shards.versions import plain_address
+from dalikit.shards.addresses import plain_address
 from dalikit.storage import is_remote
 
 __all__ = ["cache_folder", "default_places"]

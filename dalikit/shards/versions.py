@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from dalikit.shards.index import ShardIndex
 from dalikit.shards.table import index_shard
 from dalikit.storage import ObjectInfo, is_remote, stat_object
 
-__all__ = ["fits", "index_settled", "plain_address", "stat_shards"]
+__all__ = ["fits", "index_settled", "stat_shards"]
 
 NUM_THREADS = 16
 """Shards asked for at once: network file systems and object stores answer late, but many at a time."""
@@ -33,13 +32,6 @@ def stat_shards(shards: Sequence[str], num_threads: int | None = None) -> list[O
         return [stat_object(shard) for shard in shards]
     with ThreadPoolExecutor(min(num_threads or NUM_THREADS, len(groups)), "dalikit-stat") as threads:
         return [version for group in threads.map(lambda group: [*map(stat_object, group)], groups) for version in group]
-
-
-def plain_address(shard: str) -> str:
-    """What tells a shard from others: its path in full, or its address without what follows "?", where signatures are
-    that differ from day to day.
-    """
-    return shard.partition("?")[0] if is_remote(shard) else os.path.abspath(shard)
 
 
 def fits(then: ObjectInfo, now: ObjectInfo) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ MAX_NAME = 4096
 """Bytes of a member's name: Linux has no longer paths."""
 
 _END = bytes(BLOCK)
+_RECORD = 20 * BLOCK  # what tar fills up with null bytes, unless it is told otherwise
 _PLAIN = frozenset({b"0", b"\0", b"7"})
 _WITHOUT_CONTENT = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})  # links, devices, folders, pipes
 _PAX = frozenset({b"x", b"X"})  # "X": Solaris
@@ -29,6 +31,9 @@ _COMPRESSED = {
     b"\x04\x22\x4d\x18": "lz4",
     b"PK\x03\x04": "zip",
 }
+
+
+logger = logging.getLogger(__name__)
 
 
 class Member(NamedTuple):
@@ -90,6 +95,25 @@ def walk_members(shard: str, window: Window, shard_size: int) -> Iterator[Member
             raise _broken(shard, place, block, error) from None
     if said is not _NOTHING:
         raise DatasetError(f"shard {shard!r} ends at offset {offset} after an extended header, without its member")
+    _warn_of_more(shard, window, offset, shard_size)
+
+
+def _warn_of_more(shard: str, window: Window, end: int, shard_size: int) -> None:
+    """Says if another archive follows behind the two blocks that end one, or behind the record that they are in."""
+    for place in (end + 2 * BLOCK, -(-(end + 2 * BLOCK) // _RECORD) * _RECORD):
+        if place + BLOCK > shard_size:
+            return
+        try:
+            parse_header(window.read(place, BLOCK))
+        except HeaderError:
+            continue
+        logger.warning(
+            "shard %r holds a second archive behind the end of the first, at offset %d (archives joined with cat?); it is "
+            "not read, nor does webdataset read it",
+            shard,
+            place,
+        )
+        return
 
 
 def _extended(kind: bytes, window: Window, start: int, size: int, said: _Said) -> _Said:

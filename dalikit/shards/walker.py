@@ -15,11 +15,10 @@ import sys
 from typing import IO, Any
 
 from dalikit.errors import DalikitError, DatasetError, DatasetNotFoundError
-from dalikit.shards.file import write_index
-from dalikit.shards.merge import Part
+from dalikit.shards.partial import keep_index
 from dalikit.shards.versions import index_settled
 
-__all__ = ["Walker", "index_to_file", "run_walker"]
+__all__ = ["Walker", "run_walker"]
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -30,21 +29,6 @@ _ERRORS: dict[str, type[Exception]] = {
     "DatasetNotFoundError": DatasetNotFoundError,
     "OSError": OSError,
 }
-
-
-def index_to_file(shard: str, target: str) -> None:
-    """Walks over a shard and writes its index to a file. That need not outlast a loss of power: it carries a digest.
-
-    Raises:
-        DatasetError: the shard cannot be indexed.
-        OSError: the file cannot be written.
-    """
-    index = index_settled(shard)
-    try:
-        write_index(target, [Part(index, 0, 1)], sync=False)
-    except FileNotFoundError:  # another process that makes the same index is done, and has removed the folder
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        write_index(target, [Part(index, 0, 1)], sync=False)
 
 
 class Walker:
@@ -61,7 +45,7 @@ class Walker:
         )
 
     def index(self, shard: str, target: str) -> None:
-        """As `index_to_file`.
+        """Walks over a shard and writes its index to a file.
 
         Raises:
             DatasetError: the shard cannot be indexed, or the process was killed over it.
@@ -121,7 +105,7 @@ def run_walker() -> None:
 
 def _answer(shard: str, target: str) -> list[Any] | None:
     try:
-        index_to_file(shard, target)
+        keep_index(index_settled(shard), target)
     except DalikitError as error:
         return [type(error).__name__, str(error)]
     except OSError as error:

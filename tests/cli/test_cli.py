@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ from dalikit.cli import main
 from dalikit.cli.photographs import make_photographs
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`python -m dalikit ...` in a process of its own."""
+def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`python -m dalikit ...` in a process of its own, with further environment variables."""
     command = [sys.executable, "-m", "dalikit", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=cwd)
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=cwd, env=environment)
 
 
 def test_demo_shows_what_it_promises(tmp_path: Path) -> None:
@@ -89,6 +91,24 @@ def test_bench_measures_a_plain_dataset_of_bytes(tmp_path: Path) -> None:
         "dalikit, ImageFolder, 0 workers",
     ]
     assert found[3][1] == "1.00"
+
+
+def test_bench_measures_tar_shards(tmp_path: Path) -> None:
+    """At random, beside DALI's reader of them, which goes in order, and beside loose files; the shards are gone after."""
+    photographs = make_photographs(tmp_path, 8)
+    arguments = ("--workload", "shards", "--seconds", "0.05", "--rounds", "1", "--batch-size", "2", "--threads", "2")
+    result = run("bench", "--data", str(photographs), *arguments, "--device", "cpu", TMPDIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    (found,) = tables(result.stdout).values()
+    assert [name for name, _ in found] == [
+        "DALI webdataset reader, in order",
+        "dalikit, shards (dali)",
+        "dalikit, files (dali)",
+        "dalikit, shards (host)",
+        "dalikit, files (host)",
+    ]
+    assert found[0][1] == "1.00"
+    assert list(tmp_path.glob("dalikit-shards-*")) == []
 
 
 def test_bench_measures_items_of_any_kind(tmp_path: Path) -> None:

@@ -78,17 +78,20 @@ def test_columns_that_do_not_fit_together(path: Path, name: str, place: int, val
 WRONG_HEADERS: list[tuple[dict[str, Any], str]] = [
     ({"columns": lambda columns: columns | {"keys": {}}}, "is broken"),
     ({"columns": lambda columns: columns | {"keys": columns["keys"] | {"offset": 1}}}, "column 'keys' is not inside"),
-    ({"columns": lambda columns: columns | {"keys": columns["keys"] | {"length": 99999}}}, "column 'keys' is not inside"),
+    (
+        {"columns": lambda columns: columns | {"keys": columns["keys"] | {"length": 9999}}},
+        "column 'keys' is not inside",
+    ),
     ({"columns": lambda columns: columns | {"keys": columns["keys"] | {"length": -1}}}, "-1 is no whole number"),
     ({"columns": lambda columns: columns | {"keys": columns["keys"] | {"type": "|O"}}}, "column 'keys' is not inside"),
     ({"columns": lambda columns: columns | {"keys": columns["keys"] | {"length": 3}}}, "key_bounds does not go from 0"),
-    ({"columns": lambda columns: []}, "is broken"),
+    ({"columns": lambda _: []}, "is broken"),
     ({"extensions": lambda _: [1, 2]}, "1 is no text"),
     ({"shards": lambda shards: shards[:1]}, "shard_bounds does not go from 0 to 5 in 2 entries"),
     ({"shards": lambda shards: [shards[0] | {"size": 10}, shards[1]]}, "a member ends behind its shard"),
     ({"shards": lambda shards: [shards[0] | {"size": 1.5}, shards[1]]}, "1.5 is no whole number"),
-    ({"shards": lambda shards: 3}, "is broken"),
-]  # fmt: skip
+    ({"shards": lambda _: 3}, "is broken"),
+]
 
 
 @pytest.mark.parametrize(("changes", "message"), WRONG_HEADERS)

@@ -198,7 +198,7 @@ def test_arguments_that_cannot_be_meant(tmp_path: Path) -> None:
     """Nothing, a text, a missing shard."""
     with pytest.raises(ArgumentError, match=r"shards must be a list of at least one path or address, got \[\]"):
         open_index([])
-    with pytest.raises(ArgumentError, match="got 'a.tar'"):
+    with pytest.raises(ArgumentError, match=r"got 'a\.tar'"):
         open_index("a.tar")
     with pytest.raises(ArgumentError, match="num_threads must be at least 1, got 0"):
         open_index(["a.tar"], num_threads=0)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tar_shards import END, FORMATS, header, member, pax_header, write_tar
+from tar_shards import END, FORMATS, header, member, pax_header
 
 from dalikit.errors import DatasetError
 from dalikit.shards import walk
@@ -122,6 +125,32 @@ def test_large_checksum() -> None:
         parse_header(bytes(full))
 
 
+@pytest.mark.parametrize("padding", [0, 10240 - 1024 - 1024])
+def test_a_second_archive_behind_the_first(padding: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Archives joined with cat: webdataset ends at the first end, and so does the walk, with a warning."""
+    one = member(b"a.jpg", b"x") + END + bytes(padding)
+    with caplog.at_level(logging.WARNING, "dalikit"):
+        assert [m.name for m in walk_bytes(one + member(b"b.jpg", b"y") + END)] == [b"a.jpg"]
+        assert f"holds a second archive behind the end of the first, at offset {len(one)}" in caplog.text
+        caplog.clear()
+        walk_bytes(one + bytes(20480))
+    assert caplog.text == ""
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar")
+@pytest.mark.parametrize("format_name", ["gnu", "posix"])
+def test_sparse_files_of_gnu_tar_are_refused(tmp_path: Path, format_name: str) -> None:
+    """A real sparse file, packed with --sparse: what its header says is not where its bytes lie."""
+    with (tmp_path / "hole.jpg").open("wb") as file:
+        file.truncate(1 << 20)
+        file.seek(1 << 19)
+        file.write(b"x" * 4096)
+    command = ["tar", "--sparse", f"--format={format_name}", "-cf", "x.tar", "hole.jpg"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with pytest.raises(DatasetError, match="offset 0: sparse files are not supported: write the shard without them"):
+        walk_bytes((tmp_path / "x.tar").read_bytes())
+
+
 SPARSE = pax_header({b"GNU.sparse.major": b"1"}) + member(b"a.jpg", b"") + END
 BROKEN = {
     "cut in a member": (
@@ -181,17 +210,6 @@ def test_broken_shards_are_named(name: str) -> None:
         list(walk_members("the.tar", Window(source), len(content)))
     assert "shard 'the.tar'" in str(caught.value)
     assert source.most <= MAX_EXTENDED
-
-
-def test_sparse_file_of_gnu_tar(tmp_path: Path) -> None:
-    """An archive that `tar --sparse` would write, by its type flag."""
-    path = write_tar(tmp_path / "x.tar", [("a.jpg", b"x")], "gnu")
-    content = bytearray(path.read_bytes())
-    content[156:157] = b"S"
-    content[148:156] = b" " * 8
-    content[148:156] = b"%06o\0 " % sum(content[:512])
-    with pytest.raises(DatasetError, match="offset 0: sparse files are not supported: write the shard without them"):
-        walk_bytes(bytes(content))
 
 
 BLOCKS = st.lists(

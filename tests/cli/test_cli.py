@@ -94,8 +94,8 @@ def test_bench_measures_a_plain_dataset_of_bytes(tmp_path: Path) -> None:
 
 
 def test_bench_measures_tar_shards(tmp_path: Path) -> None:
-    """At random, beside DALI's reader of them, which goes in order, and beside loose files; the shards are gone after."""
-    photographs = make_photographs(tmp_path, 8)
+    """At random, beside DALI's reader of them, which goes in order, and loose files; the shards are gone after."""
+    photographs = make_photographs(tmp_path / "photographs", 8)
     arguments = ("--workload", "shards", "--seconds", "0.05", "--rounds", "1", "--batch-size", "2", "--threads", "2")
     result = run("bench", "--data", str(photographs), *arguments, "--device", "cpu", TMPDIR=str(tmp_path))
     assert result.returncode == 0, result.stderr

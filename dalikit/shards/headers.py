@@ -101,8 +101,8 @@ def parse_pax(records: bytes) -> dict[bytes, bytes]:
     while place < len(records) and records[place]:
         space = records.find(b" ", place, place + _MAX_DIGITS)
         digits = records[place:space]
-        end = place + int(digits) if space > 0 and digits.isdigit() else 0
-        if end <= space or end > len(records) or records[end - 1] != 0x0A:
+        end = place + int(digits) if space > place and digits.isdigit() else place
+        if not space < end <= len(records) or end == place or records[end - 1] != 0x0A:
             raise HeaderError(f"broken pax record at byte {place} of the extended header")
         key, equals, value = records[space + 1 : end - 1].partition(b"=")
         if not equals:

@@ -108,8 +108,8 @@ def _warn_of_more(shard: str, window: Window, end: int, shard_size: int) -> None
         except HeaderError:
             continue
         logger.warning(
-            "shard %r holds a second archive behind the end of the first, at offset %d (archives joined with cat?); it is "
-            "not read, nor does webdataset read it",
+            "shard %r holds a second archive behind the end of the first, at offset %d (archives joined with cat?); it "
+            "is not read, nor does webdataset read it",
             shard,
             place,
         )

@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tar_shards import END, FORMATS, header, member, pax_header
 
@@ -259,6 +259,10 @@ def test_flipped_bytes_of_a_real_tar(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: b"12 path=abc\n" + tail))
+@example(b"123\n")
+@example(b" 5 a=\n")
+@example(b"0 a=\n")
+@example(b"2 \n")
 def test_any_pax_records(records: bytes) -> None:
     """Only HeaderError comes out of broken records."""
     try:

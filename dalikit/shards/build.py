@@ -13,12 +13,12 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
+from dalikit.progress import progress_bar
 from dalikit.shards.addresses import plain_address
 from dalikit.shards.file import read_index, write_index
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part, merge_in_memory
 from dalikit.shards.partial import PartialFolder
-from dalikit.shards.progress import show_progress
 from dalikit.shards.versions import index_settled, stat_shards
 from dalikit.shards.walker import Walker
 from dalikit.storage import ObjectInfo, is_remote
@@ -122,7 +122,7 @@ def _gather(
     done: dict[str, Part] = {}
     held: dict[str, Part] = {}  # those in memory
     size = 0
-    with show_progress(progress, "indexing", "shards", len(versions)) as bar:
+    with progress_bar(progress, "indexing", "shards", len(versions)) as bar:
         for version, part in _walk(versions, folder, num_processes, resume=resume):
             held[plain_address(version.uri)] = part
             size += part.num_bytes

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dalikit.errors import DatasetError, DatasetNotFoundError
+from dalikit.progress import progress_bar
 from dalikit.shards.contents import choose_entries, header_fault, open_ranges
 from dalikit.shards.file import read_index
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part
-from dalikit.shards.progress import show_progress
 from dalikit.shards.versions import fits
 from dalikit.storage import stat_object
 
@@ -38,7 +38,7 @@ def verify_index(index: ShardIndex, *, full: bool = False, progress: bool | None
             read_index(index.path, digest=True)
         except DatasetError as error:
             faults.append(str(error))
-    with show_progress(progress, "verifying", "shards", len(index.shards)) as bar:
+    with progress_bar(progress, "verifying", "shards", len(index.shards)) as bar:
         for number in range(len(index.shards)):
             faults.extend(_verify_shard(Part(index, number, number + 1), full=full))
             bar.update(1)

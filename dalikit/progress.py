@@ -9,6 +9,10 @@ from contextlib import contextmanager
 __all__ = ["ProgressBar", "progress_bar"]
 
 
+_FEW = 10_000
+"""Fewer are counted one by one: "2/147", not "2.00/147"."""
+
+
 class ProgressBar:
     """A progress bar that shows nothing."""
 
@@ -34,5 +38,6 @@ def progress_bar(progress: bool | None, description: str, unit: str, total: int 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0  # no thread that would outlive the bar, and be there when workers fork
 
-    with Bar(desc=description, unit=f" {unit}", unit_scale=True, total=total) as bar:
+    few = total is not None and total < _FEW
+    with Bar(desc=description, unit=f" {unit}", unit_scale=not few, total=total) as bar:
         yield bar

@@ -16,6 +16,7 @@ __all__ = [
     "KeyedDataset",
     "LocatedDataset",
     "MeasuredDataset",
+    "PairedDataset",
     "declares_images",
     "row_of",
 ]
@@ -77,6 +78,31 @@ class LocatedDataset(Protocol):
 
     def get_location(self, index: int) -> Location:
         """Where the encoded bytes of row `index` lie."""
+        ...
+
+
+@runtime_checkable
+class PairedDataset(Protocol):
+    """A LocatedDataset whose targets lie beside the images: both come with one read, which is half the requests where
+    they are remote.
+
+    Deterministic and thread-safe, as above. A subclass that gives other bytes, places or targets is not asked.
+    """
+
+    def get_pair_location(self, index: int) -> Location:
+        """Where image and target of row `index` lie together; the image alone, if that is cheaper. Touches no file."""
+        ...
+
+    def split_pair(self, index: int, data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Any]:
+        """What `get_image_data` and `get_target` would give for row `index`.
+
+        Args:
+            index: the row.
+            data: uint8 (n,), the bytes at `get_pair_location(index)`.
+
+        Returns:
+            A view of the image's bytes, and the target, before `target_transform`.
+        """
         ...
 
 

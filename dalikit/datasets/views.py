@@ -23,6 +23,7 @@ __all__ = [
     "has_images",
     "identity_of",
     "lies_in_files",
+    "reads_pairs",
     "view_class",
 ]
 
@@ -40,6 +41,16 @@ def comes_first(dataset: Any, method: str) -> bool:
         if method in vars(cls):
             return True
         if "get_image_data" in vars(cls):
+            return False
+    return False
+
+
+def reads_pairs(dataset: Any) -> bool:
+    """Whether images and targets are to be read together: not if a subclass gives others, or at other places."""
+    for cls in type(dataset).__mro__:
+        if "split_pair" in vars(cls):
+            return True
+        if any(method in vars(cls) for method in ("get_image_data", "get_batch", "get_location", "get_target")):
             return False
     return False
 
@@ -266,6 +277,24 @@ class _Located:
         return cast("Location", self.parts[part].get_location(row))
 
 
+class _Paired:
+    def get_pair_location(self: Any, index: int) -> Location:
+        """Where image and target of row `index` lie together, or the image alone. Raises IndexError."""
+        part, row = self.find(index)
+        dataset = self.parts[part]
+        return cast("Location", (dataset.get_pair_location if reads_pairs(dataset) else dataset.get_location)(row))
+
+    def split_pair(self: Any, index: int, data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Any]:
+        """Image and target of row `index`, of what lies there. Raises IndexError, and what the dataset does."""
+        part, row = self.find(index)
+        dataset = self.parts[part]
+        if reads_pairs(dataset):
+            data, target = dataset.split_pair(row, data)
+        else:
+            target = dataset.get_target(row)
+        return data, self.mark(part, target)
+
+
 class _Batched:
     def get_batch(self: Any, indices: Sequence[int]) -> list[tuple[Encoded, Any]]:
         """The encoded bytes and the target of several rows, in this order. Raises IndexError."""
@@ -308,7 +337,9 @@ def view_class(base: Any, parts: tuple[Any, ...]) -> Any:
     def use(method: str) -> bool:
         return all(comes_first(part, method) for part in parts)
 
-    first = [mixin for mixin, name in ((_Located, "get_location"), (_Batched, "get_batch")) if use(name)]
+    first: list[type] = [mixin for mixin, name in ((_Located, "get_location"), (_Batched, "get_batch")) if use(name)]
+    if _Located in first and any(map(reads_pairs, parts)):
+        first.insert(0, _Paired)  # before all that a subclass may override
     later = [
         mixin
         for mixin, name in ((_Located, "get_location"), (_Keyed, "get_key"), (_Measured, "image_size"))

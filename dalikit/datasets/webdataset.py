@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ __all__ = ["IMAGE_EXTENSIONS", "WebDataset"]
 
 IMAGE_EXTENSIONS = "jpg;jpeg;png;webp;jpe;jfif;bmp;tif;tiff;ppm;pgm;pbm;pnm;jp2;j2k"
 """What DALI decodes, the commonest first."""
+
+_BETWEEN = 64 << 10
+"""64 KiB: so many bytes that nobody wants are read along with image and target rather than reading twice: a request to
+an object store costs more, and members' own headers and padding are 1 KiB."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +105,7 @@ class WebDataset(StoredDataset):
         self._starts = self._index.shard_bounds.tolist()
         self._labels = _label(self.shards)
         self._fingerprint: str | None = None
+        self._known = not self._parts or self.targets is not None  # no target is to be read
 
     def __len__(self) -> int:
         """How many samples with an image."""
@@ -122,9 +127,47 @@ class WebDataset(StoredDataset):
             IndexError: there is no such row.
             ReadError: it cannot be read, or is not what its extension says.
         """
-        sample = self._sample(index)
-        values = [self._value(index, sample, number) for number in range(len(self._parts))]
+        return self._target_of(index, self._sample(index), None)
+
+    def _target_of(self, index: int, sample: int, near: _Near | None) -> Any:
+        values = [self._value(index, sample, number, near) for number in range(len(self._parts))]
         return values[0] if len(values) == 1 else tuple(values)
+
+    def _unread(self, sample: int) -> list[int]:
+        """The members with the targets of a sample that the index does not know itself."""
+        columns = self._index
+        members = [int(part[sample]) for part in self._targets]
+        if columns.sample_class[sample] == NO_CLASS:
+            return members
+        return [each for each in members if columns.extensions[columns.member_extension[each]] != "cls"]
+
+    def get_pair_location(self, index: int) -> Location:
+        """The image's bytes, and those of the members with the target, if these lie close by and have to be read."""
+        sample = self._sample(index)
+        image = self._locate(sample, self._images[sample])
+        if self._known:
+            return image
+        members = [self._locate(sample, member) for member in self._unread(sample)]
+        start = min((each.offset for each in members), default=image.offset)
+        stop = max((_end(each) for each in members), default=0)
+        pair = Location(image.uri, min(start, image.offset), max(stop, _end(image)) - min(start, image.offset))
+        between = (pair.size or 0) - sum(each.size or 0 for each in (image, *members))
+        return pair if between <= _BETWEEN else image
+
+    def split_pair(self, index: int, data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Any]:
+        """The image's bytes and the target, of the bytes at `get_pair_location`.
+
+        Raises:
+            IndexError: there is no such row.
+            ReadError: the target cannot be read, or is not what its extension says.
+        """
+        sample = self._sample(index)
+        if self._known:
+            return data, self._target_of(index, sample, None)
+        image, pair = self._locate(sample, self._images[sample]), self.get_pair_location(index)
+        first = image.offset - pair.offset
+        target = self._target_of(index, sample, None if pair == image else _Near(pair, data))
+        return data[first : first + (image.size or 0)], target
 
     def get_key(self, index: int) -> str:
         """The shard's file name and the sample's key: "000000.tar/n01440764_10026".
@@ -191,8 +234,15 @@ class WebDataset(StoredDataset):
         uri = columns.shards[self._shard(sample)]
         return Location(uri, int(columns.member_offset[member]), int(columns.member_size[member]))
 
-    def _value(self, index: int, sample: int, number: int) -> Any:
-        """One of the targets of a sample."""
+    def _value(self, index: int, sample: int, number: int, near: _Near | None) -> Any:
+        """One of the targets of a sample.
+
+        Args:
+            index: its row.
+            sample: which.
+            number: which target.
+            near: bytes that were read already, in which it lies; None: it is to be read.
+        """
         columns = self._index
         member = self._targets[number][sample]
         extension = columns.extensions[columns.member_extension[member]]
@@ -200,12 +250,32 @@ class WebDataset(StoredDataset):
             return int(columns.sample_class[sample])
         location = self._locate(sample, member)
         try:  # an empty member is no error for a text
-            empty = location.size == 0
-            data = np.empty(0, np.uint8) if empty else read(location, Arena(chunk_size=1), max_size=MAX_TARGET)
+            if location.size == 0:
+                data = np.empty(0, np.uint8)
+            elif near is not None:
+                data = near.part(location)
+            else:
+                data = read(location, Arena(chunk_size=1), max_size=MAX_TARGET)
             return decode_target(data, extension, self._parts[number].fields[extension])
         except ReadError as error:
             error.locate(self._place(index, location, "target"))
             raise
+
+
+class _Near(NamedTuple):
+    """Bytes that were read."""
+
+    location: Location
+    data: npt.NDArray[np.uint8]
+
+    def part(self, location: Location) -> npt.NDArray[np.uint8]:
+        """Those at a location within."""
+        start = location.offset - self.location.offset
+        return self.data[start : start + (location.size or 0)]
+
+
+def _end(location: Location) -> int:
+    return location.offset + (location.size or 0)
 
 
 def _as_text(root: Any) -> str | list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped
+from dalikit.datasets.views import reads_pairs
 from dalikit.datasets.wrapped import comes_first, lies_in_files
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.on_cpu import HostFunction
@@ -45,6 +46,8 @@ class DeclaredRows:
         """Whether rows are read straight from files or remote objects."""
         self.remote = self.in_files and lies_remotely(dataset)
         """Whether some of those are remote, so that rows are to be read in spans."""
+        self._in_pairs = self.in_files and reads_pairs(dataset)
+        self._locate = dataset.get_pair_location if self._in_pairs else getattr(dataset, "get_location", None)
         self._gzipped = self.in_files and may_be_gzipped(dataset)
         self._descriptors = RecentFiles(Descriptor)
         self._maps = RecentFiles(map_file) if self.in_files and is_mapped(dataset) else None
@@ -58,8 +61,11 @@ class DeclaredRows:
         return Rows(self._dataset, self._whole_numbers(indices), positions)
 
     def locate(self, index: int) -> Location:
-        """Where the bytes of a row of the dataset lie, if it lies in files. Raises what the dataset does."""
-        location: Location = self._dataset.get_location(index)
+        """Where the bytes of a row of the dataset lie, if it lies in files; with its target, if that lies beside them.
+        Raises what the dataset does.
+        """
+        assert self._locate is not None
+        location: Location = self._locate(index)
         return location
 
     def expect(self, rows: Rows, row: int) -> None:
@@ -104,7 +110,7 @@ class DeclaredRows:
         dataset, index = self._dataset, int(rows.indices[row])
         try:
             if self.in_files:
-                data = self.fetch(dataset.get_location(index), arena)
+                data = self.fetch(self.locate(index), arena)
             else:
                 data = _as_bytes(dataset.get_image_data(index))
         except Exception as error:
@@ -113,11 +119,15 @@ class DeclaredRows:
         return self.complete(rows, row, data)
 
     def complete(self, rows: Rows, row: int, data: Bytes) -> tuple[Bytes, Any]:
-        """What `read` gives, of the bytes that lie at a row's location. From any thread."""
+        """What `read` gives, of the bytes that lie where `locate` says. From any thread."""
+        index = int(rows.indices[row])
         try:
+            if self._in_pairs:
+                data, target = self._dataset.split_pair(index, data)
+            else:
+                target = self._dataset.get_target(index)
             if self._gzipped:
                 data = inflate(data)
-            target = self._dataset.get_target(int(rows.indices[row]))
         except Exception as error:
             rows.tell(error, row, "read")
             raise

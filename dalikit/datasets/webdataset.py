@@ -170,13 +170,15 @@ class WebDataset(StoredDataset):
         return data[first : first + (image.size or 0)], target
 
     def get_key(self, index: int) -> str:
-        """The shard's file name and the sample's key: "000000.tar/n01440764_10026".
+        """The names of the shard's file and of the image's member, whose extension is in small letters:
+        "000000.tar/n01440764_10026.jpg".
 
-        Unique as long as no shard has two samples of one key. If two shards have the same file name, the shards'
-        numbers stand before it: "7-000000.tar/n01440764_10026".
+        If two shards have the same file name, the shards' numbers stand before it: "7-000000.tar/...".
         """
         sample = self._sample(index)
-        return f"{self._labels[self._shard(sample)]}/{self._index.key(sample)}"
+        columns = self._index
+        extension = columns.extensions[columns.member_extension[self._images[sample]]]
+        return f"{self._labels[self._shard(sample)]}/{columns.key(sample)}.{extension}"
 
     def image_size(self, index: int) -> tuple[int, int, int] | None:
         """Height and width of the image as stored, and its EXIF orientation (1 to 8; 0: not known). From the index.

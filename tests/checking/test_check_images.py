@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import webdataset
 from broken_folder import FINDINGS, FINE
 
 from dalikit.checking import Limits, NativeMessages, ReportWriter, Summary, check_images
 from dalikit.checking.duplicates import candidates
 from dalikit.checking.summary import Tally
-from dalikit.datasets import ImageFolder
+from dalikit.datasets import ImageFolder, WebDataset
 from dalikit.errors import ArgumentError
 from dalikit.exclusion import read_exclusion
 
@@ -279,3 +280,15 @@ def test_marks_of_rows_that_differ_differ() -> None:
     assert candidates(marks).tolist() == [0, 2, 3, 6, 7]
     assert candidates(np.zeros(3, dtype=np.uint64)).tolist() == []
     assert candidates(np.zeros(0, dtype=np.uint64)).tolist() == []
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves it to the collector
+def test_the_extension_of_a_shards_member_is_looked_at(tmp_path: Path, fine_folder: Path) -> None:
+    """It is no part of the sample's key."""
+    jpeg = min(fine_folder.rglob("*.jpg")).read_bytes()
+    with webdataset.TarWriter(str(tmp_path / "a.tar")) as writer:
+        writer.write({"__key__": "fine", "jpg": jpeg, "cls": b"0"})
+        writer.write({"__key__": "not", "png": jpeg, "cls": b"0"})
+    _, lines = run(WebDataset(tmp_path / "a.tar", progress=False), tmp_path / "report.jsonl", duplicates=False)
+    (line,) = [line for line in lines if line["kind"] == "mislabelled"]
+    assert (line["index"], line["key"]) == (1, "a.tar/not.png")

@@ -116,7 +116,7 @@ class TestWebDatasetOfUnevenSamples(DatasetContract):
 
     def test_the_first_extension_that_a_sample_has_is_its_image(self, dataset: WebDataset) -> None:
         assert [dataset.get_image_data(row) for row in range(3)] == [picture(7, "PNG"), picture(1), picture(8, "PNG")]
-        assert [dataset.get_key(row) for row in range(3)] == ["a.tar/n000", "a.tar/n001", "b.tar/p"]
+        assert [dataset.get_key(row) for row in range(3)] == ["a.tar/n000.png", "a.tar/n001.jpg", "b.tar/p.png"]
         assert dataset.targets is not None
         assert dataset.targets.tolist() == [dataset.get_target(row) for row in range(3)] == [0, 3, 9]
 
@@ -163,7 +163,7 @@ def test_samples_without_an_image_are_left_out_with_one_warning(
     assert [record.message for record in caplog.records] == [
         f"WebDataset {shard}: left out 2 of 4 samples, which have no image ({image}): sample 'b' in {shard} has {has}"
     ]
-    assert [dataset.get_key(row) for row in range(len(dataset))] == ["one.tar/n000", "one.tar/n001"]
+    assert [dataset.get_key(row) for row in range(len(dataset))] == ["one.tar/n000.jpg", "one.tar/n001.jpg"]
     assert [dataset.get_target(row) for row in (0, 1)] == [0, 3]
 
 
@@ -171,7 +171,7 @@ def test_shards_of_one_name_are_numbered(tmp_path: Path) -> None:
     """Keys stay unique."""
     paths = [write(tmp_path / name / "0.tar", plain(1)) for name in "ab"]
     dataset = WebDataset(paths, progress=False)
-    assert [dataset.get_key(row) for row in (0, 1)] == ["0-0.tar/n001", "1-0.tar/n001"]
+    assert [dataset.get_key(row) for row in (0, 1)] == ["0-0.tar/n001.jpg", "1-0.tar/n001.jpg"]
     assert [dataset.get_location(row).uri for row in (0, 1)] == paths
 
 
@@ -281,7 +281,7 @@ def test_targets_that_cannot_be_read_say_where_they_lie(
 ) -> None:
     """A clear error, with the sample's place, before memory is taken."""
     dataset = one(tmp_path, {**plain(0), extension.partition(":")[0]: data}, target=extension)
-    place = r".*\[dataset=WebDataset, index=0, key=one.tar/n000, file=.*/one.tar, offset=\d+, stage=target\]"
+    place = r".*\[dataset=WebDataset, index=0, key=one.tar/n000.jpg, file=.*/one.tar, offset=\d+, stage=target\]"
     with pytest.raises(ReadError, match=re.compile(message + place, re.DOTALL)):
         dataset.get_target(0)
     assert dataset.targets is None
@@ -323,7 +323,7 @@ def test_a_target_that_lies_elsewhere_by_now_says_so(tmp_path: Path) -> None:
     """A shard that was cut off."""
     dataset = one(tmp_path, {**plain(0), "txt": "x"}, target="txt")
     Path(dataset.shards[0]).write_bytes(b"")
-    with pytest.raises(ReadError, match=r"\[dataset=WebDataset, index=0, key=one.tar/n000, .*stage=read\]"):
+    with pytest.raises(ReadError, match=r"\[dataset=WebDataset, index=0, key=one.tar/n000.jpg, .*stage=read\]"):
         dataset.get_target(0)
 
 

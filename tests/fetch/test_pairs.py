@@ -172,5 +172,5 @@ def test_a_broken_target_is_named(tmp_path: Path) -> None:
     path = Path(local(tmp_path))
     path.write_bytes(tar().replace(b'{"a": 20}', b'{"a": 20;'))
     dataset = WebDataset(str(path), target="json:a", progress=False)
-    with pytest.raises(ReadError, match=r"is no JSON: .*index=2, .*key=a.tar/002, .*stage=target"):
+    with pytest.raises(ReadError, match=r"is no JSON: .*index=2, .*key=a.tar/002.png, .*stage=target"):
         read("threads", dataset, [1, 2])

@@ -17,8 +17,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/dalikit demo
 
-test test-all: export S3RVER ?= $(CURDIR)/$(VENV)/s3rver/node_modules/.bin/s3rver
-
 test: setup
 	$(BIN)/python -m pytest
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -68,9 +69,11 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
             use_server(monkeypatch, server.url)
             return server
     """
-    program = os.environ.get("S3RVER") or shutil.which("s3rver")
+    installed = Path(sys.prefix) / "s3rver/node_modules/.bin/s3rver"  # by `make setup`
+    program = os.environ.get("S3RVER") or shutil.which("s3rver") or (str(installed) if installed.exists() else None)
     if program is None:
         pytest.skip("needs s3rver: npm install s3rver@3.7.1, then put it on PATH or name it in S3RVER")
+    folder.mkdir(parents=True, exist_ok=True)
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -12,9 +12,12 @@ import numpy.typing as npt
 
 from dalikit.datasets.listing import Listing, find_classes, list_folder, open_root
 from dalikit.datasets.listing_cache import check_cache_path, load_listing, save_listing
+from dalikit.datasets.listing_remote import list_remote_folder
 from dalikit.datasets.paths import PathTable, join_paths
 from dalikit.datasets.stored import StoredDataset
-from dalikit.storage import Location
+from dalikit.errors import ArgumentError
+from dalikit.storage import Location, is_remote
+from dalikit.storage.remote.address import redact
 
 __all__ = ["ImageFolder", "Samples"]
 
@@ -33,16 +36,18 @@ class ImageFolder(StoredDataset):
     A sample costs its name's length, relative to the root, and 16 bytes more; there are no Python objects per sample.
 
     Args:
-        root: the folder; `~` is expanded.
+        root: the folder; `~` is expanded. Or its address in an object store, "s3://bucket/train": listed each time,
+            some 1,000 names a request.
         transform: what is done to an image; carried out by the loader (see `__getitem__`).
         target_transform: a callable for the target.
         cache: a file, ending in .npz, that remembers the listing. It is used if no folder has changed since, else
-            written anew; it is never needed. None: the folder is listed each time.
+            written anew; it is never needed. Not of a remote folder. None: the folder is listed each time.
         follow_links: go into linked folders, as torchvision does. Class folders may be links either way.
         progress: show a progress bar on stderr while listing. None: if stderr is a terminal.
 
     Attributes:
         root: as it was given, with `~` expanded.
+        remote: whether it is an address.
         classes: class names, in class order.
         class_to_idx: class name to target.
         targets: int64 (n,), read-only: other rows would otherwise no longer match `fingerprint`.
@@ -67,8 +72,9 @@ class ImageFolder(StoredDataset):
         progress: bool | None = None,
     ) -> None:
         super().__init__(transform, target_transform)
-        listing = _open(root, cache, follow_links=follow_links, progress=progress)
-        self.root = open_root(root)
+        self.remote = isinstance(root, str) and is_remote(root)
+        self.root = str(root).rstrip("/") if self.remote else open_root(root)
+        listing = _open(self.root, cache, remote=self.remote, follow_links=follow_links, progress=progress)
         self.classes = listing.classes
         self.class_to_idx = {name: target for target, name in enumerate(listing.classes)}
         self.targets: npt.NDArray[np.int64] = np.repeat(np.arange(len(listing.classes)), listing.counts)
@@ -83,7 +89,7 @@ class ImageFolder(StoredDataset):
 
     def __repr__(self) -> str:
         """The root, and how much is in it."""
-        return f"ImageFolder(root={self.root!r}, num_samples={len(self)}, num_classes={len(self.classes)})"
+        return f"ImageFolder(root={redact(self.root)!r}, num_samples={len(self)}, num_classes={len(self.classes)})"
 
     def get_location(self, index: int) -> Location:
         """The file of row `index`."""
@@ -142,10 +148,16 @@ class Samples(Sequence[tuple[str, int]]):
 
 
 def _open(
-    root: str | os.PathLike[str], cache: str | os.PathLike[str] | None, *, follow_links: bool, progress: bool | None
+    path: str, cache: str | os.PathLike[str] | None, *, remote: bool, follow_links: bool, progress: bool | None
 ) -> Listing:
-    """The listing of `root`, from the cache file if that is up to date."""
-    path = open_root(root)
+    """The listing of a root, from the cache file if that is up to date."""
+    if remote:
+        if cache is not None:
+            raise ArgumentError(
+                f"cache={os.fspath(cache)!r}: an object store does not say whether a folder has changed. Leave it out, "
+                "or write a list once and give that as a Manifest"
+            )
+        return list_remote_folder(path)
     cache_path = None if cache is None else check_cache_path(cache)
     classes = find_classes(path)
     if cache_path is None:

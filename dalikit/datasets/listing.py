@@ -14,7 +14,16 @@ from dalikit.datasets.paths import join_paths
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, EmptyDatasetError
 from dalikit.progress import progress_bar
 
-__all__ = ["EXTENSIONS", "NUM_THREADS", "ClassListing", "Listing", "find_classes", "list_folder", "open_root"]
+__all__ = [
+    "EXTENSIONS",
+    "NUM_THREADS",
+    "ClassListing",
+    "Listing",
+    "find_classes",
+    "list_folder",
+    "open_root",
+    "refuse_empty",
+]
 
 EXTENSIONS = (
     ".bmp", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
@@ -133,7 +142,7 @@ def list_folder(
         for listing in threads.map(job, classes):
             found.append(listing)
             bar.update(listing.num_files)
-    _refuse_empty(root, [name for name, listing in zip(classes, found, strict=True) if not listing.num_files])
+    refuse_empty(root, [name for name, listing in zip(classes, found, strict=True) if not listing.num_files])
     return Listing(
         classes=classes,
         counts=[listing.num_files for listing in found],
@@ -217,7 +226,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _refuse_empty(root: str, empty: list[str]) -> None:
+def refuse_empty(root: str, empty: list[str]) -> None:
     """Raises EmptyDatasetError if there are class folders without an image."""
     if empty:
         named = ", ".join(map(repr, empty[:_MAX_NAMED]))

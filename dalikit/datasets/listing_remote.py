@@ -22,7 +22,7 @@ def list_remote_folder(root: str) -> Listing:
         DatasetError: it cannot be listed.
         EmptyDatasetError: there is no class, or one without an image.
     """
-    names = [uri[len(root) + 1 :] for uri in list_objects(root + "/")]
+    names = [uri[len(root) + 1 :] for uri in list_objects(root)]
     found: dict[str, list[tuple[str, str]]] = {name.partition("/")[0]: [] for name in names if "/" in name}
     if not found:
         raise EmptyDatasetError(

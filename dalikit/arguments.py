@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from typing import Any
 
@@ -48,6 +49,11 @@ def check_torch_arguments(dataset: Any, *, batch_size: Any, num_workers: Any, **
 
 def check_dataset(dataset: Any) -> Any:
     """A dataset of any kind; one of encoded images must hold at least one."""
+    if isinstance(dataset, str | bytes | os.PathLike):  # torch takes a text for a list of its letters
+        raise ArgumentError(
+            f"dataset is a {type(dataset).__name__}: must be a dataset; "
+            "make_dataset(dataset_str=...) opens one that is named by a text"
+        )
     iterable = isinstance(dataset, IterableDataset)
     if not iterable and not declares_images(dataset) and not hasattr(dataset, "__getitem__"):
         more = "; one that can only be iterated must be a torch IterableDataset" if hasattr(dataset, "__iter__") else ""

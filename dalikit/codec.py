@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import DecodeError
+from dalikit.signatures import image_format
 
-__all__ = ["CpuDecoder", "Header", "Region", "known_header", "read_header"]
+__all__ = ["CpuDecoder", "Header", "Region", "known_header", "read_header", "undecodable"]
 
 Region = tuple[int, int, int, int]
 """top, left, height, width in pixels."""
@@ -44,6 +45,11 @@ class Header(NamedTuple):
     width: int
     codec: str
     """"jpeg", "png", "webp", "tiff", "bmp", "pnm" or "jpeg2k"; "" if that was not looked at."""
+
+
+def undecodable(header: Header) -> str:
+    """Why an image that the decoder gives up on is no image: its size, too, as one too large for the memory is such."""
+    return f"the image cannot be decoded: its header says {header.height}x{header.width} pixels (height x width)"
 
 
 class _Unread(NamedTuple):
@@ -85,8 +91,8 @@ def read_header(data: npt.NDArray[np.uint8], *, adjust_orientation: bool = False
         adjust_orientation: whether the image will be decoded with its EXIF orientation applied.
 
     Raises:
-        DecodeError: the bytes are no image of a format that can be decoded, an image without pixels, or a JPEG without
-            an end-of-image marker (so one that was cut off).
+        DecodeError: the bytes are no image of a format that can be decoded, a broken one, one without pixels, or a JPEG
+            without an end-of-image marker (so one that was cut off).
     """
     header = _parse(data)
     if header.codec == "jpeg" and data[-2:].tobytes() != _END_OF_IMAGE and not _has_end_of_image(data):
@@ -133,6 +139,9 @@ def _parse(data: npt.NDArray[np.uint8]) -> Header:
         stream = _nvimgcodec().CodeStream(data)
         height, width, codec = stream.height, stream.width, stream.codec_name
     except RuntimeError:
+        kind = image_format(data)
+        if kind is not None:
+            raise DecodeError(f"a {kind} whose header or body is broken or cut off: {len(data)} bytes") from None
         raise DecodeError(
             f"not an image of a format that can be decoded (JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000): {len(data)} "
             f"bytes beginning with {bytes(data[:16])!r}"

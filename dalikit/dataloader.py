@@ -26,7 +26,6 @@ from dalikit.arguments import (
 )
 from dalikit.datasets.adapters import Adaptation
 from dalikit.datasets.base import declares_images
-from dalikit.datasets.wrapped import unwrap
 from dalikit.delivery import Delivery
 from dalikit.errors import ArgumentError
 from dalikit.exclusion import make_exclusion
@@ -186,8 +185,12 @@ class DataLoader:
         self.multiprocessing_context = checked.multiprocessing_context
         self.batch_size, self.drop_last, self.collate_fn = checked.batch_size, checked.drop_last, checked.collate_fn
         self.options: LoaderOptions = make_options(options)
-        self._adapt = Adaptation(transform=self.options.transform is not None, collate_fn=collate_fn is not None)
-        self._source = unwrap(dataset, self._adapt)
+        self._adapt = Adaptation(
+            transform=self.options.transform is not None,
+            collate_fn=collate_fn is not None,
+            batched=batch_size is not None or batch_sampler is not None,
+        )
+        self._source = self._adapt.source_of(dataset)
         self._context = check_context(self._source, self.multiprocessing_context, self.num_workers)
         transform = transform_of(self._source, self.options.transform)
         self._transformed = transform is not None
@@ -279,7 +282,12 @@ class DataLoader:
     # Iteration
 
     def __iter__(self) -> BatchIterator:
-        """Starts a pass: from where a loaded state left off, else from the beginning."""
+        """Starts a pass: from where a loaded state left off, else from the beginning.
+
+        Raises:
+            ArgumentError: a torchvision dataset that is read around its methods was changed since the loader was made.
+        """
+        self._adapt.check_unchanged()
         progress = self._order.begin()
         progress.begun = True
         iterator = BatchIterator(self, progress)

@@ -47,6 +47,7 @@ class FedPipe:
         local: whether the feed reads on the thread that asks.
         ahead: how many batches of images a local feed is to be ahead of the user.
         adjust_orientation: whether images will be decoded with their EXIF orientation.
+        compare_sizes: hold sizes that the dataset knows against the images' headers (see fetch.HeaderReader).
         report: whether batches are to tell what was drawn, so that they must hold images.
     """
 
@@ -59,12 +60,13 @@ class FedPipe:
         ahead: int,
         adjust_orientation: bool,
         report: bool,
+        compare_sizes: bool = False,
     ) -> None:
         self._feed = feed
         self._start_stream = start
         self._local = local
         self._ahead = ahead
-        self._adjust_orientation = adjust_orientation
+        self._headers = {"adjust_orientation": adjust_orientation, "compare_sizes": compare_sizes}
         self._report = report
         self._others = 0  # batches without images that were taken
         self._pushed = 0  # batches ahead of the user, of a local feed
@@ -99,14 +101,14 @@ class FedPipe:
             raise ArgumentError(
                 "items of differing kinds: a batch with images came after batches without; a dataset must give one kind"
             )
-        add_headers(batch, adjust_orientation=self._adjust_orientation)
+        add_headers(batch, **self._headers)
         self._source = source = PushedSource(self._feed.describe, paced=not self._local)
         source.push(batch)
         self._pushed = 1
         stream = self._start_stream(source)
         if not self._local:
             source.wait_until_asked()  # for the first batch
-            self._thread = FeedThread(self._feed, source, adjust_orientation=self._adjust_orientation)
+            self._thread = FeedThread(self._feed, source, **self._headers)
         return stream
 
     def _take_images(self, stream: BatchStream, timeout: float | None) -> FinishedBatch | StreamEnd:
@@ -122,7 +124,7 @@ class FedPipe:
         while self._pushed < self._ahead and not self._exhausted:
             item: ImageBatch | Exception | None
             try:
-                item = next_images(self._feed, adjust_orientation=self._adjust_orientation)
+                item = next_images(self._feed, **self._headers)
             except JobCancelledError:
                 return  # the stream was stopped too
             except Exception as error:

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["is_encoded_image"]
+__all__ = ["image_format", "is_encoded_image"]
 
 _LOOKED_AT = 1024
 """Bytes; only the comments of a PNM file take more than 32."""
@@ -18,7 +18,7 @@ _PNG = re.compile(rb"\x89PNG\r\n\x1a\n")
 _WEBP = re.compile(rb"RIFF....WEBPVP8[ LX]", re.DOTALL)
 _TIFF = re.compile(rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0")  # the last two: BigTIFF
 _JPEG_2000 = re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51\0")  # a JP2 file; a bare codestream (SOC, SIZ)
-_SIGNATURES = (_JPEG, _PNG, _WEBP, _TIFF, _JPEG_2000)
+_SIGNATURES = {"JPEG": _JPEG, "PNG": _PNG, "WebP": _WEBP, "TIFF": _TIFF, "JPEG 2000": _JPEG_2000}
 
 _SPACE = rb"(?:[ \t\r\n]|#[^\r\n]*[\r\n])+"
 _PNM = re.compile(
@@ -37,10 +37,22 @@ def is_encoded_image(data: npt.NDArray[np.uint8]) -> bool:
     Args:
         data: uint8 (n,).
     """
+    return image_format(data) is not None
+
+
+def image_format(data: npt.NDArray[np.uint8]) -> str | None:
+    """The format as which bytes begin, of those; None: as none.
+
+    Args:
+        data: uint8 (n,).
+    """
     head = data[:_LOOKED_AT].tobytes()
-    if any(signature.match(head) for signature in _SIGNATURES):
-        return True
-    return _is_bmp(head) or _is_pnm(head, len(data))
+    for name, signature in _SIGNATURES.items():
+        if signature.match(head):
+            return name
+    if _is_bmp(head):
+        return "BMP"
+    return "PNM" if _is_pnm(head, len(data)) else None
 
 
 def _is_bmp(head: bytes) -> bool:

@@ -128,12 +128,24 @@ def check_state(state: LoaderState, mine: LoaderState, *, size: int | None, adop
             theirs, ours = ({**side, "seed": 0} for side in (theirs, ours))
         if theirs != ours and name not in adopt:
             lines.append(f"  {name} in the state:  {_show(theirs)}\n  {name} of the loader: {_show(ours)}")
+            if name == "dataset" and _only_fingerprints_differ(theirs, ours):
+                lines.append(_OTHER_CONTENTS)
     if lines:
         raise StateError("the state does not fit this loader:\n" + "\n".join(lines))
     limits = {"place": _ENDLESS, "passes": 0, "epoch": 0} if size is None else _FINITE | {"place": size}
     for name, limit in limits.items():
         if getattr(state, name) > limit:
             raise StateError(f"state[{name!r}]={getattr(state, name)}: is beyond the end of this loader's, {limit}")
+
+
+_OTHER_CONTENTS = (
+    "  the same class and length, but other contents: names, order, targets, or options such as target= with which the "
+    "dataset was opened"
+)
+
+
+def _only_fingerprints_differ(theirs: Any, ours: Any) -> bool:
+    return isinstance(theirs, Mapping) and {**theirs, "fingerprint": None} == {**ours, "fingerprint": None}
 
 
 def _show(value: Any) -> str:

@@ -83,6 +83,14 @@ class Plan:
         return self.options.prefetch_batches + _MORE_UNDER_WAY
 
     @property
+    def compares_sizes(self) -> bool:
+        """Whether sizes that the dataset knows are held against the headers when the images are read. The host executor
+        does so when it decodes; DALI's pipelines give crops alone, of which nobody can tell. So sizes that are known
+        beforehand save time (some 4 us an image) with the host executor only.
+        """
+        return self.options.executor != "host"
+
+    @property
     def ahead(self) -> int:
         """How many batches may be asked for before the first is taken."""
         return self.under_way + self.num_workers * (self.prefetch_factor or 0) + 1
@@ -150,6 +158,7 @@ class Supply:
                 local=session is None,
                 ahead=plan.under_way,
                 adjust_orientation=plan.recipe.decode.adjust_orientation,
+                compare_sizes=plan.compares_sizes,
                 report=plan.options.return_parameters,
             )
             self._pipes.add(pipe)
@@ -224,6 +233,7 @@ class Supply:
                 plan.source,
                 num_threads=_REMOTE_THREADS if lies_remotely(plan.source) else local,
                 adjust_orientation=plan.recipe.decode.adjust_orientation,
+                compare_sizes=plan.compares_sizes,
                 function=plan.task.function,
                 max_idle_arenas=plan.under_way,
             )

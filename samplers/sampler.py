@@ -262,6 +262,7 @@ class FiniteSampler(Sampler):
             ),
             num_samples or 1,
         )  # one tuple, replaced whole, so that other threads see both numbers or neither
+        self._epochs_set = 0
 
     @property
     def size(self) -> int:
@@ -279,6 +280,11 @@ class FiniteSampler(Sampler):
         return self._at[0]
 
     @property
+    def epochs_set(self) -> int:
+        """How often `set_epoch` was called: so a loader that counts passes sees that the same is asked for again."""
+        return self._epochs_set
+
+    @property
     def advance(self) -> int:
         """Samples of this rank that count as taken, in all epochs: it moves with `set_epoch`."""
         epoch, taken = self._at
@@ -292,6 +298,7 @@ class FiniteSampler(Sampler):
         number = whole_number("epoch", epoch, 0, EPOCH_STOP, "Pass the number of passes made before this one.")
         if number != self._at[0]:
             self._at = (number, 0)
+        self._epochs_set += 1
 
     def identity(self) -> dict[str, int | str | bool]:
         """What makes the stream; see Sampler.identity."""

@@ -36,11 +36,13 @@ class FaultServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
-        """By path, unquoted, with its leading slash: "/bucket/key"."""
+        """By path, unquoted, with its leading slash: "/bucket/key"; or with its query: "/get?id=1"."""
         self.faults: dict[str, list[Fault]] = {}
         """By path: what the next GETs meet. When it is used up, all goes well."""
         self.etags = True
         """Whether answers carry an ETag."""
+        self.weak = False
+        """Whether the ETags are weak, which no If-Match is ever true of."""
         self.latency_s = 0.0
         """Before every answer."""
         self.requests: list[tuple[str, str, str | None]] = []
@@ -97,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         if server.latency_s:
             server.closing.wait(server.latency_s)
         query = parse_qs(urlsplit(self.path).query)
-        data = server.objects.get(path) if "list-type" not in query else b""
+        data = server.objects.get(self.path, server.objects.get(path)) if "list-type" not in query else b""
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
@@ -107,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(status, b"<Error><Code>Scripted</Code><Key>SECRET-IN-BODY</Key></Error>", {}, "ok")
         elif "list-type" in query:
             self._send(200, self._list(path, query).encode(), {}, fault)
-        elif f'"{etag(data)}"' != self.headers.get("If-Match", f'"{etag(data)}"'):
+        elif "If-Match" in self.headers and (server.weak or self.headers["If-Match"] != f'"{etag(data)}"'):
             self._send(412, b"", {}, "ok")
         else:
             self._send_object(data, asked, fault)
@@ -130,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_object(self, data: bytes, asked: str | None, fault: Fault) -> None:
         headers = {"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
         if self.server.etags:
-            headers["ETag"] = f'"{etag(data)}"'
+            headers["ETag"] = ("W/" if self.server.weak else "") + f'"{etag(data)}"'
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
         if found is None or fault == "ignore_range":
             self._send(200, data, headers, fault)

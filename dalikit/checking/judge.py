@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -17,8 +19,8 @@ from dalikit.checking.native_messages import NativeMessages
 from dalikit.checking.summary import Tally
 from dalikit.codec import CpuDecoder, Header, read_header
 from dalikit.datasets import StoredDataset
-from dalikit.errors import DalikitError, DecodeError, ReadError, SampleError
-from dalikit.storage import Arena, inflate, read, stat_object
+from dalikit.errors import DalikitError, DecodeError, Place, ReadError, SampleError
+from dalikit.storage import Arena, Location, inflate, is_remote, read, stat_object
 
 __all__ = ["Bench", "Judge", "read_row"]
 
@@ -35,6 +37,8 @@ class Bench:
         self.decoder = CpuDecoder()
         self.arena = Arena(_ARENA_BYTES)
         self.tally = Tally()
+        self.judged = 0
+        """Rows."""
 
 
 class Judge:
@@ -110,7 +114,7 @@ class Judge:
         if not _is_located(self._dataset):
             return False
         try:
-            uri, offset, size = self._dataset.get_location(index)
+            uri, offset, size, _ = self._dataset.get_location(index)
             length: int = stat_object(uri).size - offset if size is None else size
             return length > self._limits.max_bytes
         except DalikitError:
@@ -139,7 +143,7 @@ class Judge:
         try:
             named = format_of_name(dataset.get_key(index)) if hasattr(dataset, "get_key") else None
             if named is None and _is_located(dataset):
-                uri, offset, size = dataset.get_location(index)
+                uri, offset, size, _ = dataset.get_location(index)
                 named = format_of_name(uri) if offset == 0 and size is None else None
         except Exception:  # a dataset that cannot name its rows promises nothing
             return None
@@ -174,8 +178,22 @@ def read_row(dataset: Any, index: int, arena: Arena, max_bytes: int) -> Bytes:
         data = dataset.get_image_data(index)
         return np.frombuffer(data, dtype=np.uint8) if len(data) else np.empty(0, dtype=np.uint8)
     arena.reset()
-    data = read(dataset.get_location(index), arena, max_size=max_bytes)
+    location = dataset.get_location(index)
+    _check_regular(location)
+    data = read(location, arena, max_size=max_bytes)
     return inflate(data, max_size=max_bytes) if dataset.may_be_gzipped else data
+
+
+def _check_regular(location: Location) -> None:
+    """Refuses pipes and devices: to open a pipe that nobody writes to would never end."""
+    if is_remote(location.uri):
+        return
+    try:
+        mode = os.stat(location.uri).st_mode
+    except (OSError, ValueError):  # said when it is read
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ReadError("no regular file: a pipe, a socket or a device", Place(file=location.uri, stage="read"))
 
 
 def _is_located(dataset: Any) -> bool:

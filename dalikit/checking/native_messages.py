@@ -10,6 +10,8 @@ import sys
 from types import TracebackType
 from typing import Self, TextIO
 
+from dalikit.checking.complaints import is_harmless
+
 __all__ = ["NativeMessages"]
 
 _STDERR = 2
@@ -65,10 +67,10 @@ class NativeMessages:
         return size
 
     def since(self, size: int) -> str:
-        """What was written since there were `size` bytes, in one line; "" if nothing was."""
+        """What was written since there were `size` bytes and is not harmless, in one line; "" if nothing was."""
         data = os.pread(self._file, 64 * _MAX_SHOWN, size)
-        lines = _COLOUR.sub("", data.decode("utf-8", "backslashreplace")).split("\n")
-        return "; ".join(dict.fromkeys(line.strip() for line in lines if line.strip()))[:_MAX_SHOWN]
+        lines = (line.strip() for line in _COLOUR.sub("", data.decode("utf-8", "backslashreplace")).split("\n"))
+        return "; ".join(dict.fromkeys(line for line in lines if line and not is_harmless(line)))[:_MAX_SHOWN]
 
 
 def _refers_to_descriptor(stream: TextIO) -> bool:

@@ -57,7 +57,7 @@ def check_images(
 
     Raises:
         ArgumentError: the dataset has no encoded images.
-        KeyboardInterrupt: Ctrl-C. The report is finished; it says how far the check has come.
+        KeyboardInterrupt: Ctrl-C. The report says how far the check has come; it does not get its name (see there).
     """
     if not declares_images(dataset):
         raise ArgumentError(
@@ -82,7 +82,6 @@ class _Check:
         self._marks = np.zeros(self._count, dtype=np.uint64) if limits.duplicates else None
         self._judge = Judge(dataset, limits, messages, self._marks)
         self._benches: list[Bench] = []
-        self._checked = 0
 
     def run(self, num_threads: int) -> Summary:
         started = time.monotonic()
@@ -103,7 +102,7 @@ class _Check:
             summary = Summary.of(
                 [bench.tally for bench in self._benches],
                 length=self._count,
-                checked=self._checked,
+                checked=sum(bench.judged for bench in self._benches),
                 complete=complete,
                 num_bad=report.num_bad,
                 kinds=dict(report.counts.most_common()),
@@ -122,11 +121,11 @@ class _Check:
 
         def work(found: list[Finding], bench: Bench, index: int) -> None:
             self._judge(bench, index, found.append)
+            bench.judged += 1
 
         with contextlib.closing(_blocks(pool, range(self._count), block, work, self._add)) as blocks:
             for rows, found in blocks:
                 self._add(found)
-                self._checked = rows.stop
                 self._advance("checking", len(rows))
 
     def _add(self, found: list[Finding]) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import json
 import os
+import re
+import stat
 from collections import Counter
 from typing import Any, Self, TextIO
 
@@ -20,6 +22,10 @@ from dalikit.fetch.batch import place_of
 
 __all__ = ["ReportWriter"]
 
+_PART = ".part"
+_STREAMS = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}
+_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})")
+
 
 class ReportWriter:
     """Writes a report, and counts what is in it.
@@ -32,10 +38,12 @@ class ReportWriter:
 
     Lines come by index; those that are only found by comparing rows ("damaged", "duplicate") come behind the others.
     While it is being written the file is called `path` + ".part"; what is in there is not lost if the process dies.
-    With the last line it gets its name.
+    With the last line of a complete check it gets its name; that of one that was cut short keeps ".part", so that no
+    complete report is lost. A link stays one: the file that it leads to is replaced. Pipes, terminals and other devices
+    are written to as they are.
 
     Args:
-        path: of the report; None: it is only counted.
+        path: of the report; None: it is only counted. "/dev/stdout": standard output.
         dataset: what is checked.
         description: of the dataset, as the user gave it. What may be secret in it is left out.
         bad: kinds whose lines say "bad": true.
@@ -48,7 +56,9 @@ class ReportWriter:
         self, path: str | os.PathLike[str] | None, dataset: Any, *, bad: frozenset[str], description: str | None = None
     ) -> None:
         self.path = None if path is None else os.fspath(path)
-        self._part = None if self.path is None else self.path + ".part"
+        self._part = None if self.path is None else _part_of(self.path)
+        self.written = self.path if self._part is None else self._part
+        """Where what was written is: `path` once that is complete."""
         self._dataset = dataset
         self._bad = bad
         self.counts: Counter[str] = Counter()
@@ -57,7 +67,7 @@ class ReportWriter:
         """What stands in the last line, once that is written."""
         self._bad_rows = np.zeros(-(-len(dataset) // 8), dtype=np.uint8)  # a bit for each
         self._identity = {"dataset": type(dataset).__name__, "fingerprint": getattr(dataset, "fingerprint", None)}
-        self._file = None if self._part is None else _open(self.path, self._part)
+        self._file = None if self.path is None else _open(self.path, self._part)
         text = None if description is None else _redacted(description)
         self._write(
             {"kind": "header", "version": REPORT_VERSION, "dalikit": dalikit.__version__}
@@ -98,28 +108,49 @@ class ReportWriter:
             self._file.flush()
 
     def finish(self, summary: Summary) -> None:
-        """Writes the last line, and gives the file its name."""
+        """Writes the last line, and gives the file its name if the check is complete."""
         self.summary = summary
         self._write({"kind": "summary", **summary.to_dict()})
-        if self._file is None or self._part is None or self.path is None:
+        if self._file is None or self._part is None:
+            self.flush()
             return
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._part, self.path)
+        if summary.complete:
+            os.replace(self._part, self._part.removesuffix(_PART))
+            self.written = self.path
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:
             self._file.write(json.dumps(line) + "\n")
 
 
-def _open(path: str | None, part: str) -> TextIO:
+def _part_of(path: str) -> str | None:
+    """What the file is called until it is complete. None: it is no regular file, and never replaced."""
+    with contextlib.suppress(OSError, ValueError):
+        if _descriptor(path) is not None or not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+    return (os.path.realpath(path) if os.path.islink(path) else path) + _PART
+
+
+def _descriptor(path: str) -> int | None:
+    """The open file that a path stands for."""
+    found = _DESCRIPTOR.fullmatch(_STREAMS.get(path, path))
+    return None if found is None else int(found[1])
+
+
+def _open(path: str, part: str | None) -> TextIO:
     try:
-        if os.path.isdir(path or ""):
+        if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        return open(part, "w", encoding="ascii")
-    except OSError as error:
-        raise ArgumentError(f"report {path!r} cannot be written: {error.strerror}; name another file") from None
+        if (number := _descriptor(path)) is not None:
+            # a copy: opened anew, a file that a shell redirects to is cut off, and written over by what is printed
+            return open(os.dup(number), "w", encoding="ascii")
+        return open(path if part is None else part, "w", encoding="ascii")
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"report {path!r} cannot be written: {reason}; name another file") from None
 
 
 def _redacted(text: str | None) -> str | None:

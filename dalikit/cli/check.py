@@ -59,8 +59,9 @@ def _open(text: str) -> tuple[Any, str]:
 
 def _say_how_far(report: ReportWriter, length: int) -> None:
     checked = 0 if report.summary is None else report.summary.checked
-    where = "" if report.path is None or not checked else f"; what was found is in {report.path}"
-    print(f"stopped after {checked:,} of {length:,} images{where}", file=sys.stderr)
+    how = ", while some were looked at again" if checked == length else ""
+    where = "" if report.written is None else f"; what was found is in {report.written}"
+    print(f"stopped after {checked:,} of {length:,} images{how}{where}", file=sys.stderr)
 
 
 class _Bar:

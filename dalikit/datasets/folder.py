@@ -17,7 +17,7 @@ from dalikit.datasets.paths import PathTable, join_paths
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import ArgumentError
 from dalikit.storage import Location, is_remote
-from dalikit.storage.remote.address import redact
+from dalikit.storage.remote.address import check_host, redact
 
 __all__ = ["ImageFolder", "Samples"]
 
@@ -73,7 +73,7 @@ class ImageFolder(StoredDataset):
     ) -> None:
         super().__init__(transform, target_transform)
         self.remote = isinstance(root, str) and is_remote(root)
-        self.root = str(root).rstrip("/") if self.remote else open_root(root)
+        self.root = check_host(str(root)).rstrip("/") if self.remote else open_root(root)
         listing = _open(self.root, cache, remote=self.remote, follow_links=follow_links, progress=progress)
         self.classes = listing.classes
         self.class_to_idx = {name: target for target, name in enumerate(listing.classes)}

@@ -10,6 +10,7 @@ from typing import Any
 from dalikit.datasets.adapters.adapted import Options
 from dalikit.datasets.adapters.huggingface import HuggingFaceImages, encode_huggingface
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
+from dalikit.storage.remote.address import redact
 
 __all__ = ["open_huggingface"]
 
@@ -41,13 +42,13 @@ def open_huggingface(
         target_transform: a callable for the target.
 
     Raises:
-        ArgumentError: there is no such split or column, or the package `datasets` is not installed.
+        ArgumentError: there is no such split or column, or the package `datasets` is not installed or broken.
         DatasetNotFoundError: the folder is not there.
         DatasetError: it holds no such dataset, or one that cannot be opened.
     """
     folder = os.path.expanduser(os.fspath(path))
     if not os.path.isdir(folder):
-        raise DatasetNotFoundError(f"HuggingFace: path {folder!r} is no folder")
+        raise DatasetNotFoundError(f"HuggingFace: path {redact(folder)!r} is no folder")
     dataset = _open(folder, split)
     images = encode_huggingface(dataset, Options(image, target, transform, target_transform))
     if images is None:
@@ -59,8 +60,12 @@ def _open(folder: str, split: str | None) -> Any:
     """The `datasets.Dataset` of a split."""
     try:
         datasets: Any = import_module("datasets")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "datasets":
+            raise _broken_package(error) from error
         raise ArgumentError("HuggingFace: needs the package datasets: pip install datasets") from error
+    except Exception as error:  # what a package does when it is loaded may fail in any way
+        raise _broken_package(error) from error
     saved = any(os.path.exists(os.path.join(folder, name)) for name in _SAVED)
     if not saved and not _has_parquet(folder):
         raise DatasetError(
@@ -80,6 +85,13 @@ def _open(folder: str, split: str | None) -> Any:
     if split not in found:
         raise ArgumentError(f"HuggingFace: split={split!r}: {folder!r} has the splits {there}; name one of them")
     return found[split]
+
+
+def _broken_package(error: Exception) -> ArgumentError:
+    return ArgumentError(
+        "HuggingFace: the package datasets is installed, but cannot be imported: "
+        f"{type(error).__name__}: {error}; is a package that it needs missing, or of another version than it wants?"
+    )
 
 
 def _has_parquet(folder: str) -> bool:

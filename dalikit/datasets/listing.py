@@ -13,6 +13,8 @@ from typing import NamedTuple
 from dalikit.datasets.paths import join_paths
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, EmptyDatasetError
 from dalikit.progress import progress_bar
+from dalikit.storage import check_scheme
+from dalikit.storage.remote.address import redact
 
 __all__ = [
     "EXTENSIONS",
@@ -83,23 +85,23 @@ def open_root(root: str | os.PathLike[str]) -> str:
     """The path of a dataset's root, with `~` expanded.
 
     Raises:
-        ArgumentError: `root` is no path.
+        ArgumentError: `root` is no path, or an address that cannot be read.
         DatasetNotFoundError: it is not there.
         DatasetError: it is not a folder, or cannot be looked into.
     """
     path = os.fspath(root) if isinstance(root, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise ArgumentError(f"root must be the path of a folder, got {root!r}")
-    expanded = os.path.expanduser(path)
+    expanded = os.path.expanduser(check_scheme("root", path))
     try:
         with os.scandir(expanded):
             return expanded
     except FileNotFoundError as error:
-        raise DatasetNotFoundError(f"root {expanded!r} does not exist") from error
+        raise DatasetNotFoundError(f"root {redact(expanded)!r} does not exist") from error
     except NotADirectoryError as error:
-        raise DatasetError(f"root {expanded!r} is a file; a folder of class folders is wanted") from error
+        raise DatasetError(f"root {redact(expanded)!r} is a file; a folder of class folders is wanted") from error
     except OSError as error:
-        raise DatasetError(f"root {expanded!r} cannot be listed: {error.strerror}") from error
+        raise DatasetError(f"root {redact(expanded)!r} cannot be listed: {error.strerror}") from error
 
 
 def find_classes(root: str) -> list[str]:

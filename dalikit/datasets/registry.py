@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 from dalikit.datasets.options import convert_option
 from dalikit.errors import ArgumentError
+from dalikit.storage.remote.address import redact_text
 
 __all__ = ["create_dataset", "dataset_names", "parse_dataset_string", "register_dataset"]
 
@@ -106,11 +107,11 @@ def parse_dataset_string(text: str) -> tuple[str, dict[str, str]]:
         raise ArgumentError(f'dataset string must be "Name:key=value:...", got {text!r}')
     name, colon, rest = text.partition(":")
     if not _NAME.fullmatch(name):
-        raise ArgumentError(f"dataset string {text!r} must start with a dataset's name, got {name!r}")
+        raise ArgumentError(f"dataset string {redact_text(text)!r} must start with a dataset's name, got {name!r}")
     options: dict[str, str] = {}
     for key, value in _pieces(text, rest) if colon else ():
         if key in options:
-            raise ArgumentError(f"dataset string {text!r} gives {key!r} twice; {_QUOTE_HINT}")
+            raise ArgumentError(f"dataset string {redact_text(text)!r} gives {key!r} twice; {_QUOTE_HINT}")
         options[key] = value
     return name, options
 
@@ -156,12 +157,14 @@ def _pieces(text: str, rest: str) -> Iterator[tuple[str, str]]:
         key = _KEY.match(rest, start)
         if key is None:
             piece = rest[start:].partition(":")[0]
-            raise ArgumentError(f"dataset string {text!r}: {piece!r} is not of the form key=value")
+            shown = redact_text(text)
+            what = repr(piece) if piece in shown else "a piece"  # it may be a password
+            raise ArgumentError(f"dataset string {shown!r}: {what} is not of the form key=value")
         value = (_QUOTED if rest.startswith('"', key.end()) else _BARE).match(rest, key.end())
         if value is None:
             raise ArgumentError(
-                f"dataset string {text!r}: the quoted value of {key[1]!r} must end in a double quote, followed by ':' "
-                "or nothing; a double quote within it is written twice"
+                f"dataset string {redact_text(text)!r}: the quoted value of {key[1]!r} must end in a double quote, "
+                "followed by ':' or nothing; a double quote within it is written twice"
             )
         quoted = value.re is _QUOTED
         yield key[1], value[1].replace('""', '"') if quoted else value[1]

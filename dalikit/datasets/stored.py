@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dalikit.datasets.base import row_of
 from dalikit.errors import DecodeError, Place, ReadError
 from dalikit.storage import Arena, Location, inflate, read
+from dalikit.storage.remote.address import redact
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -107,7 +108,7 @@ class StoredDataset(ABC):
             dataset=type(self).__name__,
             index=self._row(index),
             key=self.get_key(index),
-            file=location.uri,
+            file=redact(location.uri),
             offset=location.offset or None,
             stage=stage,
         )

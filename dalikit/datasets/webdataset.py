@@ -48,9 +48,12 @@ class WebDataset(StoredDataset):
     `dalikit.shards`). Rows cost no Python object and, if all samples have the same members, no memory but the mapped
     index; else 8 bytes a target and row, 16 if samples are left out.
 
+    A shard that is changed while the dataset is in use is not read any more: its rows raise a ReadError that says so.
+
     Args:
         root: the shards: a path or address (s3, gs, az, http, https) with webdataset's braces, "{000..146}.tar"; a
-            pattern with `*`, a folder, or a list of such.
+            pattern with `*`, a folder (all *.tar right in it; in a store its address ends in a slash), or a list of
+            such.
         image: extensions of the image, without a dot; the first that a sample has, as in webdataset's
             `to_tuple("jpg;png")`. What follows the first dot of a name is its extension: "seg.png" is not "png".
             Samples without any are left out, with one warning.
@@ -58,7 +61,8 @@ class WebDataset(StoredDataset):
             "json:label" a field of it, "json:a.b" a field within a field. "txt": text. "npy": an array. Any other
             extension: bytes. "cls;txt": the first that a sample has. "cls,txt": a tuple of both. None (as text "none"):
             each target is (), which is collated to []: torch's collation takes no None.
-        index: the index file; see `dalikit.shards.open_index`. None: its usual place.
+        index: the index file; if it is not there, it is made, with one warning that says so. See
+            `dalikit.shards.open_index`. None: its usual place.
         memory_map: the loader maps local shards instead of reading them: faster if all of them fit into the page cache,
             but a shard that is cut off meanwhile kills the process. False, for that.
         transform: what is done to an image; carried out by the loader (see `__getitem__`).
@@ -150,7 +154,8 @@ class WebDataset(StoredDataset):
         members = [self._locate(sample, member) for member in self._unread(sample)]
         start = min((each.offset for each in members), default=image.offset)
         stop = max((_end(each) for each in members), default=0)
-        pair = Location(image.uri, min(start, image.offset), max(stop, _end(image)) - min(start, image.offset))
+        start, stop = min(start, image.offset), max(stop, _end(image))
+        pair = Location(image.uri, start, stop - start, image.version)
         between = (pair.size or 0) - sum(each.size or 0 for each in (image, *members))
         return pair if between <= _BETWEEN else image
 
@@ -231,10 +236,10 @@ class WebDataset(StoredDataset):
         return bisect.bisect_right(self._starts, sample) - 1
 
     def _locate(self, sample: int, member: int) -> Location:
-        """Where a member of a sample lies."""
-        columns = self._index
-        uri = columns.shards[self._shard(sample)]
-        return Location(uri, int(columns.member_offset[member]), int(columns.member_size[member]))
+        """Where a member of a sample lies, in the shard as it was indexed: of another one the index says nothing."""
+        columns, shard = self._index, self._shard(sample)
+        offset, size = int(columns.member_offset[member]), int(columns.member_size[member])
+        return Location(columns.shards[shard], offset, size, columns.versions[shard] if columns.versions else None)
 
     def _value(self, index: int, sample: int, number: int, near: _Near | None) -> Any:
         """One of the targets of a sample.

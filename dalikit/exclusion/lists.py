@@ -28,7 +28,8 @@ def read_exclusion(exclude: Any, dataset: Any) -> _Rows:
 
     Args:
         exclude: a report of `dalikit check` (its lines with "bad": true count); or a text file of row numbers, apart by
-            spaces or newlines, a "#" begins a remark; or the numbers. Negative ones count from the end.
+            spaces or newlines, a "#" begins a remark; or the numbers: a list, an array or a tensor. Negative ones count
+            from the end.
         dataset: has a length. A report must be of this dataset: its length and fingerprint are compared, and of each
             line the name of the row.
 
@@ -52,25 +53,29 @@ def read_exclusion(exclude: Any, dataset: Any) -> _Rows:
 def _lines(path: str) -> Iterator[tuple[int, str]]:
     """Number, from 1 on, and text of each line that is not empty."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if text := line.strip():
                     yield number, text
-    except OSError as error:
-        raise ArgumentError(
-            f"exclude={path!r}: cannot be read: {error.strerror or error}; give a report of `dalikit check`, a text "
-            "file of row numbers, or the numbers"
-        ) from None
     except UnicodeDecodeError as error:
         raise ArgumentError(f"exclude={path!r}: is no text: {error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(
+            f"exclude={path!r}: cannot be read: {reason}; give a report of `dalikit check`, a text file of row "
+            "numbers, or the numbers"
+        ) from None
 
 
 def _from_numbers(exclude: Any) -> npt.NDArray[Any]:
-    if not isinstance(exclude, np.ndarray | Sequence):
+    if not isinstance(exclude, Sequence) and not hasattr(exclude, "__array__"):  # tensors have it, and series
         raise ArgumentError(
             f"exclude={exclude!r}: must be a path, or a list or array of row numbers (a set: sorted(exclude))"
         )
-    rows = np.asarray(exclude)
+    try:
+        rows = np.asarray(exclude)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors of a GPU, or with gradients
+        raise ArgumentError(f"exclude: must be whole numbers in one dimension: {error}") from None
     if rows.dtype == np.bool_:
         raise ArgumentError("exclude: came truth values; give the numbers of the rows, numpy.flatnonzero(mask)")
     if rows.ndim != 1 or (rows.dtype.kind not in "iu" and rows.size):

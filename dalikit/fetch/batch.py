@@ -13,6 +13,7 @@ from dalikit.codec import Header
 from dalikit.errors import Place
 from dalikit.items import PAIR, Layout
 from dalikit.storage import Arena
+from dalikit.storage.remote.address import redact
 
 __all__ = ["ImageBatch", "OtherBatch", "Request", "place_of", "show_indices"]
 
@@ -117,7 +118,7 @@ def place_of(dataset: Any, index: Any, position: int | None, stage: str) -> Plac
         index=int(index) if whole else None,
         position=position,
         key=key if whole else str(index),
-        file=location.uri if location is not None else None,
+        file=redact(location.uri) if location is not None else None,
         offset=location.offset if location is not None and location.offset else None,
         stage=stage,
     )

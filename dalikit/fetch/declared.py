@@ -20,6 +20,7 @@ from dalikit.storage import Arena, Location, inflate, is_remote, read, read_loca
 from dalikit.storage.descriptors import Descriptor, RecentFiles
 from dalikit.storage.hints import will_need
 from dalikit.storage.mapped import map_file, read_mapped
+from dalikit.storage.reading import MAX_SIZE, check_range
 
 __all__ = ["Bytes", "DeclaredRows"]
 
@@ -88,11 +89,12 @@ class DeclaredRows:
             ReadError: they cannot be read. It carries the file or object.
         """
         assert arena is not None
+        check_range(location)
         if "://" in location.uri and is_remote(location.uri):  # the first question is the cheaper one
             return read(location, arena)
         if self._maps is not None and location.size is not None:
             return read_mapped(location, self._maps)
-        return read_local(location, arena, descriptors=self._descriptors)
+        return read_local(location, arena, max_size=MAX_SIZE, descriptors=self._descriptors)
 
     def read(self, rows: Rows, row: int, arena: Arena | None) -> tuple[Bytes, Any]:
         """One row: uint8 (n,), the encoded bytes, not copied; or what the function makes of them; and its target, as it

@@ -78,9 +78,13 @@ class FeedThread:
         feed: where they come from.
         source: where they go.
         adjust_orientation: of `add_headers`.
+        compare_sizes: of `add_headers`.
     """
 
-    def __init__(self, feed: Feed, source: PushedSource, *, adjust_orientation: bool) -> None:
+    def __init__(
+        self, feed: Feed, source: PushedSource, *, adjust_orientation: bool, compare_sizes: bool = False
+    ) -> None:
+        self._compare_sizes = compare_sizes
         self._feed = feed
         self._source = source
         self._adjust_orientation = adjust_orientation
@@ -96,7 +100,9 @@ class FeedThread:
         try:
             batch: ImageBatch | None
             while self._source.wait_until_asked():
-                batch = next_images(self._feed, adjust_orientation=self._adjust_orientation)
+                batch = next_images(
+                    self._feed, adjust_orientation=self._adjust_orientation, compare_sizes=self._compare_sizes
+                )
                 self._source.push(batch)
                 if batch is None:
                     return
@@ -107,7 +113,7 @@ class FeedThread:
             self._source.push(error)
 
 
-def next_images(feed: Feed, *, adjust_orientation: bool) -> ImageBatch | None:
+def next_images(feed: Feed, *, adjust_orientation: bool, compare_sizes: bool = False) -> ImageBatch | None:
     """The next batch of a feed whose batches hold images, with their headers.
 
     Raises:
@@ -120,5 +126,5 @@ def next_images(feed: Feed, *, adjust_orientation: bool) -> ImageBatch | None:
             f"kind [{batch.show()}]"
         )
     if batch is not None:
-        add_headers(batch, adjust_orientation=adjust_orientation)
+        add_headers(batch, adjust_orientation=adjust_orientation, compare_sizes=compare_sizes)
     return batch

@@ -135,7 +135,7 @@ class _Spans:
     def _read_span(self, span: Span, arena: Arena | None) -> Iterable[tuple[int, Bytes]]:
         """The bytes of its rows."""
         try:
-            data = self._declared.fetch(Location(span.uri, span.offset, span.size), arena)
+            data = self._declared.fetch(Location(span.uri, span.offset, span.size, span.version), arena)
         except Exception as error:
             if isinstance(error, ReadError) and len(span.rows) > 1:
                 return ((row, self._read_row(row, arena)) for row in span.rows)

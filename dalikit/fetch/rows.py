@@ -35,6 +35,16 @@ class Rows:
             shown = plain_index(index)
             error.add_note(f"in {self._name()}{size}: index={shown!r}, position={position}{self._by()}, stage={stage}")
 
+    def places(self, rows: Sequence[int], stage: str) -> list[str]:
+        """Where samples lie, as far as their dataset can say, for a report that must not fail."""
+        shown = []
+        for row in rows:
+            try:
+                shown.append(str(place_of(self.dataset, self.indices[row], int(self.positions[row]), stage)))
+            except Exception:  # the dataset's own
+                continue
+        return shown
+
     def tell_all(self, error: Exception, stage: str) -> None:
         """The same for what concerns the whole batch."""
         error.add_note(f"in {self._name()}: indices={show_indices(self.indices)}{self._by()}, stage={stage}")

@@ -21,6 +21,9 @@ from dalikit.workers import Job, WorkerPool
 
 __all__ = ["PendingBatch", "ThreadFetcher"]
 
+_SHOWN_PLACES = 8
+"""How many of the samples at hand the report of a timeout names."""
+
 
 class PendingBatch:
     """A batch that is being read."""
@@ -62,9 +65,11 @@ class PendingBatch:
         if self._job.done:
             return f"stage=target_transform: {whole}\n{own_stacks('dalikit-engine')}"
         if self._declared.whole:
-            return f"stage=read, on a thread, by get_batch: {whole}\n{own_stacks('dalikit-read')}"
+            return f"stage=read, on a thread, by get_batch: {whole}\n{own_stacks('dalikit-read', idle=False)}"
         at_hand = show_indices([indices[row] for row in rows])
-        return f"stage=read, on threads: at hand are the indices {at_hand} of {whole}\n{own_stacks('dalikit-read')}"
+        files = "".join(f"\n  {place}" for place in self._rows.places(rows[:_SHOWN_PLACES], "read"))
+        stacks = own_stacks("dalikit-read", idle=False)
+        return f"stage=read, on threads: at hand are the indices {at_hand} of {whole}{files}\n{stacks}"
 
 
 class ThreadFetcher:
@@ -82,6 +87,7 @@ class ThreadFetcher:
             `get_location(index)`, or `get_batch(indices)`; thread-safe.
         num_threads: how many threads read. They wait for storage most of the time.
         adjust_orientation: whether images will be decoded with their EXIF orientation.
+        compare_sizes: hold sizes that the dataset knows against the images' headers (see HeaderReader).
         function: a user's function that has the images before all else; None: there is none.
         max_idle_arenas: how many arenas to keep for later batches.
     """
@@ -92,13 +98,14 @@ class ThreadFetcher:
         *,
         num_threads: int,
         adjust_orientation: bool = False,
+        compare_sizes: bool = False,
         function: HostFunction | None = None,
         max_idle_arenas: int = 4,
     ) -> None:
         self._dataset = dataset
         self._function = function
         self._declared = DeclaredRows(dataset, function)
-        self._headers = HeaderReader(dataset, adjust_orientation=adjust_orientation)
+        self._headers = HeaderReader(dataset, adjust_orientation=adjust_orientation, compare_sizes=compare_sizes)
         self._arenas = ArenaPool(max_idle=max_idle_arenas) if self._declared.in_files else None
         self._hinting = Hinting(self._declared) if self._declared.in_files else None
         self._pool = WorkerPool(num_threads, "dalikit-read")

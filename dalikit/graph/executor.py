@@ -12,7 +12,7 @@ from nvidia.dali.backend import TensorCPU, TensorListCPU
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from dalikit.codec import CpuDecoder
+from dalikit.codec import CpuDecoder, undecodable
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import ImageBatch, show_indices
 from dalikit.graph.chains import chains_of, first_chain
@@ -242,7 +242,7 @@ def _explain(error: RuntimeError, batch: ImageBatch, recipe: Recipe) -> Exceptio
     for row, header in enumerate(batch.headers):
         try:
             if decoder.decode(header.stream) is None:
-                return DecodeError("the image cannot be decoded", batch.place(row, "decode"))
+                return DecodeError(undecodable(header), batch.place(row, "decode"))
         except DecodeError as wrong_size:
             return wrong_size.locate(batch.place(row, "decode"))
     return _failure(error, batch)

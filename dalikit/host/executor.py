@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dalikit.codec import CpuDecoder, Region
+from dalikit.codec import CpuDecoder, Region, undecodable
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import ImageBatch
 from dalikit.host.finish import Finisher
@@ -191,7 +191,7 @@ def _decode(decoder: CpuDecoder, batch: ImageBatch, row: int, box: Region | None
         error.locate(batch.place(row, "decode"))
         raise
     if decoded is None:
-        raise DecodeError("the image cannot be decoded", batch.place(row, "decode"))
+        raise DecodeError(undecodable(header), batch.place(row, "decode"))
     if box is None and decoded.shape != (header.height, header.width, 3):
         raise InternalError(
             f"decoded to {decoded.shape}, the header said {header.height}x{header.width} (height x width) "

@@ -30,7 +30,7 @@ class OwnOrder(SamplerOrder):
     def reseed(self, seed: int) -> None:
         """Takes another seed for the iterations to come: a state brings one along."""
         self._own_seed = seed
-        self.sampler = self._make()
+        self._replace()
 
     def begin(self) -> Progress:
         """As SamplerOrder."""
@@ -44,7 +44,11 @@ class OwnOrder(SamplerOrder):
 
     def _follow_length(self) -> None:
         if len(self._dataset) != self.sampler.sample_count:
-            self.sampler = self._make()
+            self._replace()
+
+    def _replace(self) -> None:
+        self.sampler = self._make()
+        self._seen = self._epoch_set()
 
     def _make(self) -> Sampler:
         count = len(self._dataset)

@@ -52,7 +52,7 @@ class SamplerOrder(Order):
         self._drop_last = drop_last
         self._seed = BaseSeed(generator, persistent=persistent) if generator is not None else None
         self._advanced = (sampler.epoch, sampler.taken)  # the pass in which `advance` has taken some
-        self._sampler_epoch = sampler.epoch
+        self._seen = self._epoch_set()
         # torch's loader draws a new order for every iteration of its own, after one that was cut short too.
         self._passes = Passes(Progress(sampler.epoch, sampler.epoch, sampler.taken), repeat=not own)
 
@@ -102,7 +102,7 @@ class SamplerOrder(Order):
         if isinstance(self.sampler, FiniteSampler):
             if not self._own:
                 self.sampler.set_epoch(epoch)
-                self._sampler_epoch = epoch
+            self._seen = self._epoch_set()
             self._passes.enter(epoch)
 
     def fresh_state(self) -> OrderState:
@@ -117,7 +117,7 @@ class SamplerOrder(Order):
         """Goes to where a state says; the sampler's epoch is set to its."""
         if isinstance(self.sampler, FiniteSampler) and not self._own:
             self.sampler.set_epoch(state.epoch)
-        self._sampler_epoch = self.sampler.epoch
+        self._seen = self._epoch_set()
         self._passes.resume(Progress(state.passes, state.epoch, -(-state.place // state.world_size)))
 
     def _state(self, progress: Progress) -> OrderState:
@@ -136,9 +136,9 @@ class SamplerOrder(Order):
 
     def _beginning(self) -> Progress:
         """Where the next iteration begins."""
-        if self.sampler.epoch != self._sampler_epoch:  # set on the sampler itself, as scripts for torch do
-            self._sampler_epoch = self.sampler.epoch
-            self._passes.enter(self._sampler_epoch)
+        if self._epoch_set() != self._seen:  # on the sampler itself, as scripts for torch do
+            self._seen = self._epoch_set()
+            self._passes.enter(self.sampler.epoch)
         current = self._passes.current
         passes, resumed = self._passes.following()
         epoch = passes if self._own else self.sampler.epoch
@@ -148,13 +148,22 @@ class SamplerOrder(Order):
             return Progress(passes, epoch, current.taken)
         return Progress(passes, epoch, self._advance_of(passes))
 
+    def _epoch_set(self) -> tuple[int, int]:
+        """Differs if the epoch was set on the sampler meanwhile.
+
+        Where the sampler's epoch follows the pass, to set the same one again is to go back to it. Elsewhere the order
+        is that of the epoch in any case, and the passes count on.
+        """
+        sampler = self.sampler
+        return sampler.epoch, sampler.epochs_set if self._own and isinstance(sampler, FiniteSampler) else 0
+
     def _advance_of(self, passes: int) -> int:
         """Samples of this rank that `advance` has taken of a pass."""
         return self._advanced[1] if passes == self._advanced[0] else 0
 
     def _place(self, *, under_way: bool) -> Progress:
         """Where the loader is: in the iteration under way or the one that was cut short, else where the next begins."""
-        moved = self._passes.moved or self.sampler.epoch != self._sampler_epoch
+        moved = self._passes.moved or self._epoch_set() != self._seen
         return self._beginning() if moved and not under_way else self._passes.current
 
 

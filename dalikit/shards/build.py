@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,12 @@ from queue import SimpleQueue
 
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
 from dalikit.progress import progress_bar
-from dalikit.shards.addresses import plain_address
-from dalikit.shards.file import read_index, write_index
+from dalikit.shards.addresses import check_distinct, plain_address
+from dalikit.shards.file import replace_index
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part, merge_in_memory
 from dalikit.shards.partial import PartialFolder
+from dalikit.shards.places import index_place
 from dalikit.shards.versions import index_settled, stat_shards
 from dalikit.shards.walker import Walker
 from dalikit.storage import ObjectInfo, is_remote
@@ -56,16 +58,17 @@ def build_index(
         resume: use what an earlier call left; False: begin again.
 
     Returns:
-        The index, mapped from the file.
+        The index, as it is in the file.
 
     Raises:
-        ArgumentError: there are no shards, or `num_processes` is less than 1.
+        ArgumentError: there are no shards, `num_processes` is less than 1, or `path` is an address.
         DatasetError: a shard is missing or broken, or the file cannot be written.
     """
     if not shards:
         raise ArgumentError("shards must name at least one shard, got none")
     if num_processes is not None and num_processes < 1:
         raise ArgumentError(f"num_processes must be at least 1, got {num_processes}")
+    path = index_place(path)
     versions = stat_shards(shards)
     try:
         return make_index(versions, {}, path, progress=progress, num_processes=num_processes, resume=resume)
@@ -95,9 +98,11 @@ def make_index(
         resume: see there.
 
     Raises:
+        ArgumentError: two shards differ in their signatures alone.
         DatasetError: a shard is missing or broken.
         OSError: the file cannot be written.
     """
+    check_distinct(version.uri for version in versions)
     missing = [version for version in _unique(versions) if plain_address(version.uri) not in known]
     parts = dict(known)
     with _partial_folder(path, keep=len(missing) > 1) as folder:
@@ -105,9 +110,9 @@ def make_index(
         ordered = [parts[plain_address(version.uri)] for version in versions]
         if path is None:
             return merge_in_memory(ordered)
-        write_index(path, ordered)
+        index = replace_index(path, ordered, [version.uri for version in versions])
         folder.remove()
-        return read_index(path, shards=[version.uri for version in versions])
+        return index
 
 
 def _gather(
@@ -167,9 +172,9 @@ def _walk(
         yield from _walk_at_once(waiting[::-1], folder, min(at_once, len(waiting)), resume=resume, alone=remote)
 
 
-def _walk_here(version: ObjectInfo, folder: PartialFolder) -> Part:
+def _walk_here(version: ObjectInfo, folder: PartialFolder, stopped: Callable[[], bool] | None = None) -> Part:
     """Walks over a shard in this thread."""
-    index = index_settled(version.uri)
+    index = index_settled(version.uri, stopped)
     if folder.kept:
         folder.keep(index)
     return Part(index, 0, 1)
@@ -190,6 +195,7 @@ def _walk_at_once(
     """Walks over shards on threads, each of which has a process, unless it is to be `alone`."""
     walkers = [Walker() for _ in range(at_once)] if sys.executable and not alone else []
     idle: SimpleQueue[Walker | None] = SimpleQueue()
+    stop = threading.Event()
     for slot in range(at_once):
         idle.put(walkers[slot] if walkers else None)
 
@@ -200,7 +206,7 @@ def _walk_at_once(
         walker = idle.get()
         try:
             if walker is None:
-                return version, _walk_here(version, folder)
+                return version, _walk_here(version, folder, stop.is_set)
             return version, _walk_there(version, folder, walker)
         finally:
             idle.put(walker)
@@ -209,6 +215,7 @@ def _walk_at_once(
     try:
         yield from threads.map(walk, versions)
     except BaseException:
+        stop.set()  # Ctrl-C, or one shard that is broken: nobody waits for the others to be read to their ends
         for busy in walkers:
             busy.kill()
         raise

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dalikit.errors import DatasetError, ReadError
 from dalikit.shards.headers import BLOCK, Header, HeaderError, parse_header
 from dalikit.storage import Arena, Location, is_remote, read
+from dalikit.storage.remote.address import redact
 
 __all__ = ["check_header", "choose_entries", "header_fault", "open_ranges"]
 
@@ -34,7 +35,7 @@ def open_ranges(shard: str) -> Iterator[Ranges]:
             try:
                 return read(Location(shard, offset, size), arena).tobytes()
             except ReadError as error:
-                raise DatasetError(f"shard {shard!r}: {error.reason}") from error
+                raise DatasetError(f"shard {redact(shard)!r}: {error.reason}") from error
 
         yield read_object
         return

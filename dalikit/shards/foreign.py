@@ -26,6 +26,7 @@ from dalikit.shards.names import split_name
 from dalikit.shards.source import Window, open_source
 from dalikit.shards.table import ShardTable, index_shard
 from dalikit.storage import ObjectInfo, is_remote, stat_object
+from dalikit.storage.remote.address import redact
 
 __all__ = ["find_foreign_index", "read_dali_index", "read_energon_index", "read_foreign_index", "write_dali_index"]
 
@@ -56,7 +57,9 @@ def find_foreign_index(folder: str | os.PathLike[str], shard: str) -> Path:
         path = Path(folder) / candidate
         if path.is_file():
             return path
-    raise DatasetNotFoundError(f"folder {os.fspath(folder)!r} has no index of shard {shard!r}: no {candidate!r}")
+    raise DatasetNotFoundError(
+        f"folder {os.fspath(folder)!r} has no index of shard {redact(shard)!r}: no {candidate!r}"
+    )
 
 
 def read_foreign_index(path: str | os.PathLike[str], shard: str) -> ShardIndex:
@@ -82,7 +85,7 @@ def read_dali_index(path: str | os.PathLike[str], shard: str) -> ShardIndex:
         DatasetError: the file is broken, or is not of this shard.
     """
     version = stat_object(shard)
-    table = ShardTable(shard)
+    table = ShardTable(redact(shard))
     try:
         if is_remote(shard):
             _take_remote(table, list(_entries(path)), version)
@@ -91,7 +94,7 @@ def read_dali_index(path: str | os.PathLike[str], shard: str) -> ShardIndex:
         return table.finish(version)
     except HeaderError as error:
         raise DatasetError(
-            f"index {os.fspath(path)!r} is not of shard {shard!r}: {error}. Make it anew: dalikit index"
+            f"index {os.fspath(path)!r} is not of shard {redact(shard)!r}: {error}. Make it anew: dalikit index"
         ) from None
     except OSError as error:
         if isinstance(error, DatasetError):
@@ -195,7 +198,7 @@ def read_energon_index(path: str | os.PathLike[str], shard: str) -> ShardIndex:
     reason = _energon_fault(bounds, index, version.size)
     if reason is not None:
         raise DatasetError(
-            f"index {os.fspath(path)!r} is not of shard {shard!r}: {reason}. Make it anew: dalikit index"
+            f"index {os.fspath(path)!r} is not of shard {redact(shard)!r}: {reason}. Make it anew: dalikit index"
         )
     return index
 

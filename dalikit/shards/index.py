@@ -46,8 +46,8 @@ class ShardIndex:
         sample_bounds    0   2   4   6                            sample 0 has members 0 and 1
         member_*         jpg cls jpg cls jpg cls ...
 
-    Columns are read-only and may lie in a mapped file, shared by all processes. With a file it pickles as the file's
-    path, and the map is made again where it is unpickled; without one it pickles its columns.
+    Columns are read-only; those of a large index lie in a mapped file, shared by all processes. With a file it pickles
+    as the file's path, and is read again where it is unpickled; without one it pickles its columns.
     """
 
     shards: tuple[str, ...]
@@ -83,6 +83,8 @@ class ShardIndex:
     """S: size and time (or tag) of each shard as it was indexed; empty: not known."""
     path: str | None = None
     """The file that holds the columns; None: they are in memory."""
+    digest: str = ""
+    """32 hex digits: the hash of all that the file holds; "" without one."""
 
     def __len__(self) -> int:
         """How many samples."""
@@ -103,4 +105,4 @@ class ShardIndex:
             return ShardIndex, tuple(getattr(self, field.name) for field in fields(self))
         from dalikit.shards.file import reopen_index
 
-        return reopen_index, (self.path, self.fingerprint, self.shards)
+        return reopen_index, (self.path, self.digest, self.shards)

@@ -15,7 +15,7 @@ from dalikit.shards.file import ForeignFileError, read_index
 from dalikit.shards.foreign import find_foreign_index, read_foreign_index
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part, merge_in_memory
-from dalikit.shards.places import default_places
+from dalikit.shards.places import default_places, index_place
 from dalikit.shards.versions import fits, stat_shards
 from dalikit.storage import ObjectInfo, is_remote
 
@@ -38,15 +38,17 @@ def open_index(
 
     Args:
         shards: paths or addresses, in the order of the samples; as `expand_shards` gives them.
-        index: the index file. None: beside the shards, if they lie in one folder that can be written to, else in
-            $DALIKIT_CACHE or ~/.cache/dalikit. Or a DALI or energon index (`.idx`), or a folder of them: each entry is
-            checked, nothing is written, and of remote shards the sizes of images stay unknown.
+        index: the index file; if it is not there, it is made, with one warning that says so. None: beside the shards,
+            if they lie in one folder that can be written to, else in $DALIKIT_CACHE or ~/.cache/dalikit. Or a DALI or
+            energon index (`.idx`), or a folder of them: each entry is checked, nothing is written, and of remote shards
+            the sizes of images stay unknown.
         progress: a progress bar on stderr while shards are walked over; None: if that is a terminal.
         num_threads: shards that are asked for or walked over at once. None: 16, and as many as there are CPUs (8 of
             remote ones).
 
     Raises:
-        ArgumentError: there are no shards, or `index` is a file of another kind.
+        ArgumentError: there are no shards, two differ in their signatures alone, or `index` is an address or a file of
+            another kind.
         DatasetNotFoundError: a shard is missing.
         DatasetError: a shard is broken, compressed or no tar archive.
     """
@@ -55,10 +57,11 @@ def open_index(
     if num_threads is not None and num_threads < 1:
         raise ArgumentError(f"num_threads must be at least 1, got {num_threads}")
     uris = [shard if is_remote(shard) else os.path.abspath(shard) for shard in shards]
+    given = None if index is None else index_place(index)
     versions = stat_shards(uris, num_threads)
-    if index is not None and (os.path.isdir(index) or os.fspath(index).endswith(".idx")):
-        return _open_foreign(Path(index), uris)
-    places = default_places(uris) if index is None else [Path(index).expanduser()]
+    if given is not None and (given.is_dir() or given.name.endswith(".idx")):
+        return _open_foreign(given, uris)
+    places = default_places(uris) if given is None else [given]
     known: dict[str, Part] = {}
     for place in places:
         found = _load(place, given=index is not None)
@@ -69,12 +72,11 @@ def open_index(
             return replace(found, shards=tuple(uris))
         known = known or _unchanged(found, versions)
     _announce(versions, known)
-    return _make(versions, known, places, progress, num_threads)
+    return _make(versions, known, places, progress, num_threads, given=index is not None)
 
 
 def _open_foreign(place: Path, shards: Sequence[str]) -> ShardIndex:
     """What the indexes of other programs say, once it is checked."""
-    place = place.expanduser()
     if not place.is_dir() and len(shards) != 1:
         raise ArgumentError(
             f"index {str(place)!r} is of one shard; of {len(shards)} shards name the folder of their indexes"
@@ -148,21 +150,27 @@ def _make(
     places: Sequence[Path],
     progress: bool | None,
     num_threads: int | None,
+    *,
+    given: bool,
 ) -> ShardIndex:
-    """Makes the index in the first place that can be written to."""
+    """Makes the index in the first place that can be written to. `given`: the user has named it."""
     reason: OSError | None = None
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(place.parent, os.W_OK):
                 raise PermissionError(13, "the folder cannot be written to")
+            is_new = not place.exists()
             index = make_index(versions, known, place, progress=progress, num_processes=num_threads)
         except OSError as error:
             if isinstance(error, DatasetError):
                 raise
             reason = error
         else:
-            logger.info("wrote index %r: %d samples in %d shards", str(place), len(index), len(versions))
+            if given and is_new:  # a slip in its name would else not show
+                logger.warning("made index %r: %d shards, %d samples", str(place), len(versions), len(index))
+            else:
+                logger.info("wrote index %r: %d samples in %d shards", str(place), len(index), len(versions))
             return index
     cause = reason.strerror or reason if reason else "no place"
     logger.warning(

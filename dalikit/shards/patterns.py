@@ -8,15 +8,18 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-from dalikit.errors import ArgumentError, DatasetNotFoundError
-from dalikit.storage import is_remote, list_objects
+from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
+from dalikit.storage import check_scheme, is_remote, list_objects
+from dalikit.storage.remote.address import redact
 
 __all__ = ["MAX_SHARDS", "expand_shards"]
 
 MAX_SHARDS = 1_000_000
 """A pattern that names more is a slip, as {0..99999999} is: it would fill the memory with names."""
 
-_RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)(?:\.\.-?\d+)?\}")
+_JOINT = re.compile(r"::(?![^\[\]]*\])")  # not the one within "[::1]"
+_BRACES = re.compile(r"\\.|\{(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.(-?\d+))?\}|[{},]", re.DOTALL)
+_DEEPEST = 100  # braces within braces
 _FILE = re.compile(r"^file:(//(localhost)?(?=/))?")  # webdataset takes such addresses for paths
 _HTTP = re.compile(r"https?://", re.IGNORECASE)
 _WILDCARD = re.compile(r"[*?[]")
@@ -30,6 +33,7 @@ def expand_shards(root: str | Sequence[str]) -> list[str]:
         "/data/train-{000..146}.tar"       braces count up, with the zeros as written, or list: "{train,val}-0.tar"
         "/data/train-*.tar"                wildcards: * ? [...], and ** for any folders below
         "s3://bucket/train-*.tar"          the same over the objects of a store (not over http)
+        "/data/shards", "s3://bucket/a/"   a folder (in a store: with a slash at its end): all *.tar right in it, sorted
         "/a/{0..3}.tar::/b/{0..9}.tar"     several, joined by "::"
 
     Args:
@@ -38,9 +42,11 @@ def expand_shards(root: str | Sequence[str]) -> list[str]:
 
     Raises:
         ArgumentError: a text is empty or cannot be meant.
-        DatasetNotFoundError: a wildcard matches nothing. (Whether a named file is there shows at its opening.)
+        DatasetNotFoundError: a wildcard matches nothing, or there is no shard in a folder. (Whether a named file is
+            there shows at its opening.)
+        DatasetError: a folder cannot be listed.
     """
-    texts = root.split("::") if isinstance(root, str) else list(root)
+    texts = _JOINT.split(root) if isinstance(root, str) else list(root)
     if not texts:
         raise ArgumentError("shards must name at least one tar file, got none")
     found: list[str] = []
@@ -55,15 +61,59 @@ def _expand(text: str) -> list[str]:
     """What one text names."""
     expanded = text if is_remote(text) else os.path.expanduser(_FILE.sub("", text))
     if not is_remote(expanded) and os.path.exists(expanded):
-        if os.path.isdir(expanded):
-            raise ArgumentError(
-                f"shards: {text!r} is a folder; name the tar files in it, as in {text.rstrip('/')}/*.tar"
-            )
-        return [expanded]
+        return _in_folder(expanded) if os.path.isdir(expanded) else [expanded]
+    check_scheme("shards", expanded)
     found: list[str] = []
     for pattern in _braces(expanded):
-        found.extend(_matching(pattern) if _has_wildcard(pattern) else [pattern])
+        if _has_wildcard(pattern):
+            found.extend(_matching(pattern))
+        else:
+            found.extend(_in_folder(pattern) if _is_folder(pattern) else [pattern])
     return found
+
+
+def _is_folder(place: str) -> bool:
+    """Whether a path or address is that of a folder. In stores there are none: who means one says so by a slash."""
+    if is_remote(place):
+        place = place.partition("?")[0] if _HTTP.match(place) else place
+        return place.endswith("/") or "/" not in place.partition("://")[2]
+    return os.path.isdir(place)
+
+
+def _in_folder(folder: str) -> list[str]:
+    """The shards right in a folder, or right below a prefix, sorted."""
+    if _HTTP.match(folder):
+        raise ArgumentError(
+            f"shards: {redact(folder)!r} is a folder, but servers do not list their files; count them: "
+            "a-{000..146}.tar"
+        )
+    within = folder.rstrip("/") + "/"
+    if is_remote(folder):
+        found = [uri for uri in list_objects(folder) if "/" not in uri.removeprefix(within)]
+    else:
+        found = [entry.path for entry in _entries(folder) if not entry.is_dir()]
+    found = sorted(path for path in found if path.endswith(".tar"))
+    if not found:
+        raise DatasetNotFoundError(
+            f"shards: folder {redact(folder)!r} holds no file whose name ends in .tar; name another folder, or the "
+            f"shards themselves, as in {redact(within)}**/*.tar"
+        )
+    return found
+
+
+def _entries(folder: str, *, missing_ok: bool = False) -> list[os.DirEntry[str]]:
+    """What is in a local folder; nothing, if that may be missing and is.
+
+    Raises:
+        DatasetError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        if missing_ok and isinstance(error, FileNotFoundError):
+            return []
+        raise DatasetError(f"shards: folder {folder!r} cannot be listed: {error.strerror}") from error
 
 
 def _braces(text: str) -> list[str]:
@@ -71,7 +121,7 @@ def _braces(text: str) -> list[str]:
     from braceexpand import braceexpand
 
     too_many = ArgumentError(f"shards: {text!r} names more than {MAX_SHARDS} files")
-    if any(abs(int(last[:20]) - int(first[:20])) >= MAX_SHARDS for first, last in _RANGE.findall(text)):
+    if _count(text) > MAX_SHARDS:
         raise too_many
     try:
         found = list(islice(braceexpand(text), MAX_SHARDS + 1))
@@ -80,6 +130,41 @@ def _braces(text: str) -> list[str]:
     if len(found) > MAX_SHARDS:
         raise too_many
     return found
+
+
+def _count(text: str) -> int:
+    """How many names the braces of a text give, at least about: before any of them is made."""
+    names, above = 1, []  # of the sequence at hand; of those that it stands in, and of the alternatives before it
+    for found in _BRACES.finditer(text):
+        first, last, step = found.groups()
+        if first is not None:
+            names *= _length(first, last, step)
+        elif found[0] == "{":
+            above.append((names, 0))
+            names = 1
+            if len(above) > _DEEPEST:
+                raise ArgumentError(
+                    f"shards: the braces of {text[:80]!r}... stand more than {_DEEPEST} within each other"
+                )
+        elif above and found[0] == ",":
+            before, alternatives = above[-1]
+            above[-1] = before, alternatives + names
+            names = 1
+        elif above and found[0] == "}":
+            before, alternatives = above.pop()
+            names = before * (alternatives + names)
+        if names > MAX_SHARDS:
+            break
+    return names
+
+
+def _length(first: str, last: str, step: str | None) -> int:
+    """How many numbers or letters a range has. Of very long numbers the first digits tell that it is too many."""
+    if first.isalpha() or last.isalpha():
+        width = abs(ord(first[0]) - ord(last[0]))
+    else:
+        width = abs(int(last[:20]) - int(first[:20]))
+    return width // max(1, abs(int((step or "1")[:20]))) + 1
 
 
 def _has_wildcard(text: str) -> bool:
@@ -101,8 +186,21 @@ def _matching(pattern: str) -> list[str]:
     else:
         found = _matching_objects(pattern)
     if not found:
+        _look_into_folder(pattern)
         raise DatasetNotFoundError(f"shards: nothing matches {pattern!r}")
     return found
+
+
+def _look_into_folder(pattern: str) -> None:
+    """Lists the last local folder that is named without a wildcard: to a pattern, one that may not be read is empty.
+
+    Raises:
+        DatasetError: it cannot be listed.
+    """
+    wildcard = _WILDCARD.search(pattern)
+    folder = os.path.dirname(pattern[: wildcard.start() if wildcard else None]) or "."
+    if not is_remote(pattern):
+        _entries(folder, missing_ok=True)
 
 
 def _matching_objects(pattern: str) -> list[str]:

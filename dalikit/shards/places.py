@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dalikit.errors import ArgumentError
 from dalikit.shards.addresses import plain_address
 from dalikit.storage import is_remote
+from dalikit.storage.remote.address import redact
 
-__all__ = ["cache_folder", "default_places"]
+__all__ = ["cache_folder", "default_places", "index_place"]
+
+_REMOTE = re.compile(r"(\w+):/(?=[^/])")  # what a Path makes of an address
 
 
 def cache_folder() -> Path:
@@ -32,6 +37,21 @@ def default_places(shards: Sequence[str]) -> list[Path]:
             places.append(Path(folders.pop()) / f"dalikit-{_hash(names)}.index")
     places.append(cache_folder() / f"shards-{_hash(addresses)}.index")
     return places
+
+
+def index_place(index: str | os.PathLike[str]) -> Path:
+    """Where an index is to lie that the user names: "~" is the home folder.
+
+    Raises:
+        ArgumentError: it is an address: indexes are files.
+    """
+    text = os.fspath(index)
+    if is_remote(_REMOTE.sub(r"\1://", text)):
+        raise ArgumentError(
+            f"index {redact(text)!r} must be a local file, not an address: that of remote shards lies in the cache "
+            "folder ($DALIKIT_CACHE), or where you name a path"
+        )
+    return Path(text).expanduser()
 
 
 def _hash(names: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ class ImageSize(NamedTuple):
     """In pixels, as stored; 0: not known."""
     width: int
     orientation: int
-    """EXIF's, 1 to 8; 1 also if it says nothing; 0: not known."""
+    """EXIF's, 1 to 8; 1 also if it says nothing; 0: not known, as decoders differ over it."""
 
 
 UNKNOWN = ImageSize(0, 0, 0)
@@ -72,7 +72,7 @@ def _jpeg(data: bytes, read: Read) -> ImageSize:
     """Goes from segment to segment up to the first scan: EXIF may stand on either side of the frame header."""
     start, place = 0, 2  # of `data` in the file, and in `data`
     height = width = 0
-    orientation = _UPRIGHT
+    orientation, has_exif = _UPRIGHT, False
     while True:
         if place + 10 > len(data):
             start, place = start + place, 0
@@ -89,8 +89,9 @@ def _jpeg(data: bytes, read: Read) -> ImageSize:
         else:
             if marker in _FRAMES:
                 height, width = data[place + 5] << 8 | data[place + 6], data[place + 7] << 8 | data[place + 8]
-            elif marker == _APP1 and data.startswith(b"Exif\0", place + 4):
-                orientation = _jpeg_orientation(data, start, place, read)
+            elif marker == _APP1 and data.startswith(b"Exif", place + 4):
+                odd = has_exif or not data.startswith(b"\0\0", place + 8)
+                orientation, has_exif = 0 if odd else _jpeg_orientation(data, start, place, read), True
             place += 2 + (data[place + 2] << 8 | data[place + 3])
 
 
@@ -100,11 +101,13 @@ def _jpeg_orientation(data: bytes, start: int, place: int, read: Read) -> int:
     found = _exif(data[place + 10 : end])
     if found is None and end > len(data):
         found = _exif(read(start + place, end - place)[10:])
-    return _UPRIGHT if found is None else found
+    return found or 0
 
 
 def _exif(tiff: bytes) -> int | None:
-    """The orientation in the first directory of an EXIF block (behind "Exif"). None: not all of it is there."""
+    """The orientation in the first directory of an EXIF block (behind "Exif"). None: not all of it is there; 0: it is
+    not said as EXIF would have it, so that the decoder has the word.
+    """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 8:
         return None
@@ -116,7 +119,7 @@ def _exif(tiff: bytes) -> int | None:
         tag, kind, number = struct.unpack_from(order + "HHI", tiff, entry)
         if tag == _ORIENTATION:
             if kind not in _INTEGERS or number != 1:
-                return _UPRIGHT
+                return 0
             (value,) = struct.unpack_from(order + _INTEGERS[kind], tiff, entry + 8)
             return int(value) if 1 <= value <= 8 else _UPRIGHT
     return _UPRIGHT if directory + 2 + 12 * count <= len(tiff) else None
@@ -137,7 +140,7 @@ def _png(data: bytes, read: Read) -> ImageSize:
             orientation = orientation or _UPRIGHT
             break
         if kind == b"eXIf":
-            orientation = _exif(read(place, min(8 + length, _FURTHEST))[8:]) or _UPRIGHT
+            orientation = _exif(read(place, min(8 + length, _FURTHEST))[8:]) or 0
             break
         place += 12 + length
     return ImageSize(height, width, orientation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -59,8 +59,8 @@ class _FileSource:
 class _StreamSource:
     """A file or object that is read once, from its beginning."""
 
-    def __init__(self, uri: str) -> None:
-        self._chunks: Iterator[bytes] = read_stream(uri)
+    def __init__(self, uri: str, stopped: Callable[[], bool] | None) -> None:
+        self._chunks: Iterator[bytes] = read_stream(uri, stopped=stopped)
         self._held = b""
         self._start = 0  # where `_held` begins
 
@@ -92,9 +92,11 @@ class _StreamSource:
             close()
 
 
-def open_source(uri: str, *, stream: bool = False) -> Source:
-    """Opens a shard. Local files are read where it is needed, remote ones (and all, if `stream`) from end to end."""
-    return _StreamSource(uri) if stream or is_remote(uri) else _FileSource(uri)
+def open_source(uri: str, *, stream: bool = False, stopped: Callable[[], bool] | None = None) -> Source:
+    """Opens a shard. Local files are read where it is needed, remote ones (and all, if `stream`) from end to end.
+    `stopped` is asked while a remote one is waited for: whether to give up, by a DatasetError.
+    """
+    return _StreamSource(uri, stopped) if stream or is_remote(uri) else _FileSource(uri)
 
 
 class Window:

@@ -17,6 +17,7 @@ from dalikit.shards.sizes import UNKNOWN, ImageSize, measure
 from dalikit.shards.source import Window, open_source
 from dalikit.shards.walk import walk_members
 from dalikit.storage import ObjectInfo
+from dalikit.storage.remote.address import redact
 
 __all__ = ["IMAGE_EXTENSIONS", "ShardTable", "index_shard"]
 
@@ -28,13 +29,16 @@ _CODES = {"<u8": "Q", "<i8": "q", "|u1": "B", "<u2": "H", "<u4": "I"}  # array's
 _CLASS, _IMAGE, _OTHER = range(3)
 
 
-def index_shard(version: ObjectInfo, *, sizes: bool = True, stream: bool = False) -> ShardIndex:
+def index_shard(
+    version: ObjectInfo, *, sizes: bool = True, stream: bool = False, stopped: Callable[[], bool] | None = None
+) -> ShardIndex:
     """Walks over one shard.
 
     Args:
         version: the shard, as it is now.
         sizes: look into images for their sizes, and into classes for their numbers.
         stream: read a local shard from end to end, as remote ones are.
+        stopped: asked while a remote shard is waited for: whether to give up.
 
     Returns:
         An index of this shard alone, in memory.
@@ -42,9 +46,10 @@ def index_shard(version: ObjectInfo, *, sizes: bool = True, stream: bool = False
     Raises:
         DatasetError: the shard cannot be read or is broken, or its samples are not told apart by their keys.
     """
-    table = ShardTable(version.uri)
-    with Window(open_source(version.uri, stream=stream)) as window:
-        for name, offset, size in walk_members(version.uri, window, version.size):
+    shown = redact(version.uri)
+    table = ShardTable(shown)
+    with Window(open_source(version.uri, stream=stream, stopped=stopped)) as window:
+        for name, offset, size in walk_members(shown, window, version.size):
             table.take(name, offset, size, window.read if sizes else None)
     return table.finish(version)
 
@@ -62,7 +67,7 @@ class ShardTable:
     """Takes the members of one shard in order, and makes the columns of an index of it.
 
     Args:
-        shard: what messages call it.
+        shard: what messages call it: without what is secret in its address.
     """
 
     def __init__(self, shard: str) -> None:

@@ -10,6 +10,8 @@ from dalikit.shards.index import ShardIndex
 from dalikit.shards.merge import Part
 from dalikit.shards.versions import fits
 from dalikit.storage import stat_object
+from dalikit.storage.information import change_between
+from dalikit.storage.remote.address import redact
 
 __all__ = ["NUM_CHECKED", "verify_index"]
 
@@ -48,14 +50,15 @@ def verify_index(index: ShardIndex, *, full: bool = False, progress: bool | None
 def _verify_shard(part: Part, *, full: bool) -> list[str]:
     """What is wrong with one shard."""
     shard = part.index.shards[part.start]
+    shown = redact(shard)
     try:
         now = stat_object(shard)
         if part.index.versions and not fits(part.index.versions[part.start], now):
             then = part.index.versions[part.start]
-            return [f"shard {shard!r} has changed since it was indexed: it had {then.size} bytes, and has {now.size}"]
-        return [f"shard {shard!r}, {fault}" for fault in _wrong_members(part, full=full)]
+            return [f"shard {shown!r} {change_between(then, now, 'make the index anew')}"]
+        return [f"shard {shown!r}, {fault}" for fault in _wrong_members(part, full=full)]
     except DatasetNotFoundError:
-        return [f"shard {shard!r} is missing"]
+        return [f"shard {shown!r} is missing"]
     except DatasetError as error:
         return [str(error)]
 

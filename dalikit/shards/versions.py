@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from dalikit.errors import DatasetError
 from dalikit.shards.index import ShardIndex
 from dalikit.shards.table import index_shard
 from dalikit.storage import ObjectInfo, is_remote, stat_object
+from dalikit.storage.remote.address import redact
 
 __all__ = ["fits", "index_settled", "stat_shards"]
 
@@ -43,19 +44,23 @@ def fits(then: ObjectInfo, now: ObjectInfo) -> bool:
     return then.mtime_ns is not None and then.mtime_ns == now.mtime_ns
 
 
-def index_settled(shard: str) -> ShardIndex:
+def index_settled(shard: str, stopped: Callable[[], bool] | None = None) -> ShardIndex:
     """Walks over one shard, and makes sure that it stays the same meanwhile.
+
+    Args:
+        shard: path or address.
+        stopped: asked while a remote one is waited for: whether to give up.
 
     Raises:
         DatasetError: as `index_shard`, or it was changed while it was read.
     """
     version = _stat_settled(shard)
-    index = index_shard(version)
+    index = index_shard(version, stopped=stopped)
     now = stat_object(shard)
     if now != version:
         raise DatasetError(
-            f"shard {shard!r} was changed while it was indexed: it had {version.size} bytes and now has {now.size}. "
-            "Index it when it is complete"
+            f"shard {redact(shard)!r} was changed while it was indexed: it had {version.size} bytes and now has "
+            f"{now.size}. Index it when it is complete"
         )
     return index
 

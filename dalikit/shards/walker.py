@@ -17,6 +17,7 @@ from typing import IO, Any
 from dalikit.errors import DalikitError, DatasetError, DatasetNotFoundError
 from dalikit.shards.partial import keep_index
 from dalikit.shards.versions import index_settled
+from dalikit.storage.remote.address import redact
 
 __all__ = ["Walker", "run_walker"]
 
@@ -54,8 +55,8 @@ class Walker:
         answer = self._ask(json.dumps([shard, target]).encode() + b"\n")
         if not answer:
             raise DatasetError(
-                f"the process that indexed shard {shard!r} ended with exit code {self._process.wait()}; memory may "
-                "have run out. What was indexed is kept"
+                f"the process that indexed shard {redact(shard)!r} ended with exit code {self._process.wait()}; memory "
+                "may have run out. What was indexed is kept"
             )
         error = json.loads(answer)
         if error is not None:

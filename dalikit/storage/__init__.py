@@ -3,7 +3,7 @@
 from dalikit.storage.arena import Arena, ArenaPool
 from dalikit.storage.gzipped import inflate
 from dalikit.storage.local import read_local
-from dalikit.storage.location import Location, is_remote
+from dalikit.storage.location import Location, check_scheme, is_remote
 from dalikit.storage.objects import ObjectInfo, list_objects, read_stream, stat_object
 from dalikit.storage.reading import read
 
@@ -12,6 +12,7 @@ __all__ = [
     "ArenaPool",
     "Location",
     "ObjectInfo",
+    "check_scheme",
     "inflate",
     "is_remote",
     "list_objects",

@@ -24,7 +24,7 @@ def will_need(location: Location, descriptors: RecentFiles[Descriptor]) -> None:
         location: a local file's; `size` None: to its end.
         descriptors: files that stay open, for ranges. Whole files are closed again; that ends nothing.
     """
-    uri, offset, size = location
+    uri, offset, size, _ = location
     try:
         file = Descriptor(uri) if size is None else descriptors.get(uri)
         os.posix_fadvise(file.number, offset, size or 0, os.POSIX_FADV_WILLNEED)

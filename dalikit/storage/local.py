@@ -11,9 +11,10 @@ import numpy.typing as npt
 from dalikit.errors import Place, ReadError
 from dalikit.storage.arena import Arena
 from dalikit.storage.descriptors import Descriptor, RecentFiles
+from dalikit.storage.information import ObjectInfo, change_between
 from dalikit.storage.location import Location
 
-__all__ = ["read_local"]
+__all__ = ["changed_file", "read_local"]
 
 
 def read_local(
@@ -38,9 +39,10 @@ def read_local(
         uint8 (size,): a view of the arena, at least one byte.
 
     Raises:
-        ReadError: the file cannot be opened or read, holds no byte, ends too early or is larger than `max_size`.
+        ReadError: the file cannot be opened or read, holds no byte, ends too early, is larger than `max_size`, or is
+            not of the location's version any more.
     """
-    uri, _, size = location
+    uri, _, size, _ = location
     if descriptors is not None and size is not None:
         try:
             file = descriptors.get(uri)
@@ -59,7 +61,7 @@ def read_local(
 
 def _read(location: Location, descriptor: int, arena: Arena, max_size: int | None) -> npt.NDArray[np.uint8]:
     """A range of an open file."""
-    _, offset, size = location
+    _, offset, size, version = location
     try:
         if size is None:
             size = os.fstat(descriptor).st_size - offset
@@ -68,12 +70,30 @@ def _read(location: Location, descriptor: int, arena: Arena, max_size: int | Non
         view = arena.allocate(size)
         done = os.preadv(descriptor, [view.data], offset)
         if done != size:
+            _check_version(location, descriptor)
             _read_rest(location, descriptor, view, done)
+        if version is not None:  # afterwards: a change shows in the file's time before it shows in its bytes
+            _check_version(location, descriptor)
     except ReadError:
         raise
     except OSError as error:
         raise _error(location, _cause(error)) from error
     return view
+
+
+def changed_file(version: ObjectInfo, descriptor: int) -> str | None:
+    """What is to be said of an open file that is not of a version any more; None: it is. Takes 1 to 2 us."""
+    status = os.fstat(descriptor)
+    if status.st_size == version.size and version.mtime_ns in (None, status.st_mtime_ns):
+        return None
+    return change_between(version, ObjectInfo(version.uri, status.st_size, status.st_mtime_ns))
+
+
+def _check_version(location: Location, descriptor: int) -> None:
+    if location.version is not None:
+        change = changed_file(location.version, descriptor)
+        if change is not None:
+            raise _error(location, change)
 
 
 def _read_rest(location: Location, descriptor: int, view: npt.NDArray[np.uint8], done: int) -> None:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import mmap
-import os
 
 import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import Place, ReadError
-from dalikit.storage.descriptors import RecentFiles
+from dalikit.storage.descriptors import Descriptor, RecentFiles
+from dalikit.storage.local import changed_file
 from dalikit.storage.location import Location
 
-__all__ = ["map_file", "read_mapped"]
+__all__ = ["MappedFile", "map_file", "read_mapped"]
 
 
-def map_file(path: str) -> npt.NDArray[np.uint8]:
-    """A whole file, mapped: uint8 (size,), not to be written to. The mapping lasts as long as any view of it.
+class MappedFile(Descriptor):
+    """A file that is mapped, and stays open so that it can be asked whether it has changed."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, path: str) -> None:
+        """Maps it. Raises what `map_file` does."""
+        super().__init__(path)
+        self.data: npt.NDArray[np.uint8] = np.frombuffer(mmap.mmap(self.number, 0, prot=mmap.PROT_READ), dtype=np.uint8)
+        """uint8 (size,), not to be written to. The mapping lasts as long as any view of it."""
+
+
+def map_file(path: str) -> MappedFile:
+    """Maps a whole file.
 
     If the file is made shorter meanwhile, whoever touches what is gone is killed by SIGBUS.
 
@@ -24,14 +36,10 @@ def map_file(path: str) -> npt.NDArray[np.uint8]:
         OSError: it cannot be opened or mapped.
         ValueError: it is empty, or there is a null character in the path.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return np.frombuffer(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ), dtype=np.uint8)
-    finally:
-        os.close(descriptor)
+    return MappedFile(path)
 
 
-def read_mapped(location: Location, files: RecentFiles[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+def read_mapped(location: Location, files: RecentFiles[MappedFile]) -> npt.NDArray[np.uint8]:
     """A byte range of a local file, not copied. Thread-safe.
 
     Args:
@@ -42,18 +50,23 @@ def read_mapped(location: Location, files: RecentFiles[npt.NDArray[np.uint8]]) -
         uint8 (size,), at least one byte, not to be written to.
 
     Raises:
-        ReadError: the file cannot be mapped, the range is empty or goes beyond its end.
+        ReadError: the file cannot be mapped, the range is empty or goes beyond its end, or the file is not of the
+            location's version any more. What is changed later shows in the view.
     """
-    uri, offset, size = location
+    uri, offset, size, version = location
     try:
         file = files.get(uri)
     except (OSError, ValueError) as error:
         raise _error(location, f"cannot be mapped: {getattr(error, 'strerror', None) or error}") from error
     if size is None or size <= 0 or offset < 0:
         raise _error(location, f"nothing to read: offset {offset}, size {size}")
-    if offset + size > len(file):
-        raise _error(location, f"short read: expected {size} bytes, the file ends at {len(file)}; it was cut")
-    return file[offset : offset + size]
+    change = None if version is None else changed_file(version, file.number)
+    if change is not None:
+        raise _error(location, change)
+    data = file.data
+    if offset + size > len(data):
+        raise _error(location, f"short read: expected {size} bytes, the file ends at {len(data)}; it was cut")
+    return data[offset : offset + size]
 
 
 def _error(location: Location, reason: str) -> ReadError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dalikit.errors import DatasetError, DatasetNotFoundError
 from dalikit.storage.information import ObjectInfo
@@ -35,17 +35,25 @@ def stat_object(uri: str) -> ObjectInfo:
     return ObjectInfo(uri, status.st_size, status.st_mtime_ns)
 
 
-def read_stream(uri: str, *, offset: int = 0, chunk_size: int = CHUNK_SIZE) -> Iterator[bytes]:
+def read_stream(
+    uri: str, *, offset: int = 0, chunk_size: int = CHUNK_SIZE, stopped: Callable[[], bool] | None = None
+) -> Iterator[bytes]:
     """The bytes of a file or object from `offset` on, in pieces of at most `chunk_size`; memory is bounded by a few.
+
+    Args:
+        uri: a path or address.
+        offset: of the first byte.
+        chunk_size: in bytes.
+        stopped: asked now and then while a piece of a remote object is waited for: whether to give up.
 
     Raises:
         DatasetNotFoundError: it is not there.
-        DatasetError: it cannot be read, or ends before its size.
+        DatasetError: it cannot be read, or ends before its size; or it was `stopped`.
     """
     if is_remote(uri):
         from dalikit.storage.remote import stream_remote
 
-        yield from stream_remote(uri, offset=offset, chunk_size=chunk_size)
+        yield from stream_remote(uri, offset=offset, chunk_size=chunk_size, stopped=stopped)
         return
     try:
         with open(uri, "rb") as file:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import ArgumentError
+from dalikit.storage.information import ObjectInfo
 from dalikit.storage.location import Location
 
 __all__ = ["MAX_GAP", "MAX_SPAN", "Span", "plan_spans", "split_span"]
@@ -32,6 +33,8 @@ class Span(NamedTuple):
     """None: to the end of the object."""
     rows: list[int]
     """Places in the list of locations, in the order in which their ranges begin."""
+    version: ObjectInfo | None = None
+    """Of all of them: what the object has to be."""
 
 
 def plan_spans(locations: Sequence[Location], *, gap: int = MAX_GAP, max_size: int = MAX_SPAN) -> list[Span]:
@@ -40,7 +43,8 @@ def plan_spans(locations: Sequence[Location], *, gap: int = MAX_GAP, max_size: i
         ranges      [ 3 ]   [ 0 ]        gap > limit        [  1  ]
         spans       [    rows 3, 0    ]                     [ row 1 ]
 
-    Overlapping and equal ranges are joined, too: a row that is there twice is read once.
+    Overlapping and equal ranges are joined, too: a row that is there twice is read once. What has to be of different
+    versions is not joined.
 
     Args:
         locations: what the rows need. One without a size (a whole object) stays alone.
@@ -58,28 +62,35 @@ def plan_spans(locations: Sequence[Location], *, gap: int = MAX_GAP, max_size: i
     if max_size < 1:
         raise ArgumentError(f"max_size must be at least 1 byte, got {max_size}")
     spans: list[Span] = []
-    ranges: list[tuple[str, int, int, int]] = []  # (uri, first byte, byte after the last, row)
-    for row, (uri, offset, size) in enumerate(locations):
+    objects: dict[tuple[str, ObjectInfo | None], int] = {}
+    ranges: list[tuple[int, int, int, int]] = []  # (object, first byte, byte after the last, row)
+    for row, (uri, offset, size, version) in enumerate(locations):
         if size is None or size <= 0 or offset < 0:  # the last two are refused when they are read, without company
-            spans.append(Span(uri, offset, size, [row]))
+            spans.append(Span(uri, offset, size, [row], version))
         else:
-            ranges.append((uri, offset, offset + size, row))
+            ranges.append((objects.setdefault((uri, version), len(objects)), offset, offset + size, row))
     ranges.sort(key=lambda found: (found[0], found[1], -found[2], found[3]))  # what holds another comes before it
-    uri, start, stop, rows = "", 0, 0, list[int]()
-    for next_uri, next_start, next_stop, row in ranges:
+    number, start, stop, rows = -1, 0, 0, list[int]()
+    for next_number, next_start, next_stop, row in ranges:
         joined = max(stop, next_stop)
-        near = next_uri == uri and next_start <= stop + gap
+        near = next_number == number and next_start <= stop + gap
         if rows and near and (joined == stop or joined - start <= max_size):
             stop = joined
             rows.append(row)
             continue
         if rows:
-            spans.append(Span(uri, start, stop - start, rows))
-        uri, start, stop, rows = next_uri, next_start, next_stop, [row]
+            spans.append(_span(locations, start, stop, rows))
+        number, start, stop, rows = next_number, next_start, next_stop, [row]
     if rows:
-        spans.append(Span(uri, start, stop - start, rows))
+        spans.append(_span(locations, start, stop, rows))
     spans.sort(key=lambda span: min(span.rows))
     return spans
+
+
+def _span(locations: Sequence[Location], start: int, stop: int, rows: list[int]) -> Span:
+    """Of rows of one object."""
+    first = locations[rows[0]]
+    return Span(first.uri, start, stop - start, rows, first.version)
 
 
 def split_span(
@@ -99,7 +110,7 @@ def split_span(
         return [(row, data) for row in span.rows]
     slices = []
     for row in span.rows:
-        _, offset, size = locations[row]
+        _, offset, size, _ = locations[row]
         start = offset - span.offset
         slices.append((row, data[start : start + (size or 0)]))
     return slices

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import zlib
@@ -17,13 +18,18 @@ import numpy as np
 import pytest
 import webdataset
 from broken_folder import FINDINGS, FINE
+from encoded_images import encode, photograph
+from PIL import Image, ImageCms
 
 from dalikit.checking import Limits, NativeMessages, ReportWriter, Summary, check_images
+from dalikit.checking.complaints import HARMLESS
 from dalikit.checking.duplicates import candidates
 from dalikit.checking.summary import Tally
 from dalikit.datasets import ImageFolder, WebDataset
 from dalikit.errors import ArgumentError
 from dalikit.exclusion import read_exclusion
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 class Given:
@@ -221,7 +227,7 @@ def test_secrets_stay_out_of_the_report(tmp_path: Path) -> None:
     with ReportWriter(
         path, Given([b""]), bad=frozenset(), description="X:root=https://me:pw@host/a?X-Amz-Sig=1"
     ) as out:
-        out.finish(Summary.of([], length=1, checked=0, complete=False, num_bad=0, kinds={}, seconds=0.0))
+        out.finish(Summary.of([], length=1, checked=1, complete=True, num_bad=0, kinds={}, seconds=0.0))
     text = path.read_text()
     assert "host/a" in text
     assert "pw" not in text
@@ -271,7 +277,7 @@ def test_memory_that_runs_out_is_no_images_fault(tmp_path: Path) -> None:
     path = tmp_path / "report.jsonl"
     with pytest.raises(MemoryError):
         run(Given([MemoryError()]), path)
-    assert lines_of(path)[-1]["complete"] is False
+    assert lines_of(tmp_path / "report.jsonl.part")[-1]["complete"] is False
 
 
 def test_marks_of_rows_that_differ_differ() -> None:
@@ -292,3 +298,35 @@ def test_the_extension_of_a_shards_member_is_looked_at(tmp_path: Path, fine_fold
     _, lines = run(WebDataset(tmp_path / "a.tar", progress=False), tmp_path / "report.jsonl", duplicates=False)
     (line,) = [line for line in lines if line["kind"] == "mislabelled"]
     assert (line["index"], line["key"]) == (1, "a.tar/not.png")
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_complaints_that_cost_no_pixel_are_no_damage(photographs: list[Path], tmp_path: Path) -> None:
+    """A gray PNG with the photograph's colour profile, as Pillow writes it; not half a JPEG."""
+    photo = photograph(photographs[0]).convert("RGB")
+    photo.info["icc_profile"] = ICC
+    photo.convert("L").save(tmp_path / "gray.png")
+    png, jpeg = encode(Image.new("RGB", (64, 64), "red"), "PNG"), encode(photo, "JPEG")
+    start, scan = png.index(b"IDAT") - 4, jpeg.index(b"\xff\xda")
+    bounds = scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")
+    raw = zlib.decompress(png[start + 8 : -16])
+    rows = [
+        (tmp_path / "gray.png").read_bytes(),
+        png[:33] + png_chunk(b"sRGB", b"\x09") + png[33:],
+        png[:start] + png_chunk(b"IDAT", zlib.compress(raw) + b"more") + png_chunk(b"IEND", b""),
+        png[:start] + png_chunk(b"IDAT", zlib.compress(raw + bytes(999))) + png_chunk(b"IEND", b""),
+        jpeg.replace(b"JFIF\0\1", b"JFIF\0\7"),
+        jpeg[:2] + b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\7" + jpeg[20:],
+        jpeg[: bounds - 3] + b"\1\x3f\0" + jpeg[bounds:],
+        jpeg[: (scan + len(jpeg)) // 2] + jpeg[-2:],
+    ]
+    silent = Limits(duplicates=False)
+    with NativeMessages() as messages, ReportWriter(tmp_path / "r", Given(rows), bad=silent.bad) as report:
+        check_images(Given(rows), report, silent, num_threads=1, messages=messages)
+        heard = os.pread(messages._file, 1 << 16, 0).decode()
+    assert all(re.search(f"^{pattern}", heard, re.MULTILINE) for pattern in HARMLESS.values())
+    assert found_in(lines_of(tmp_path / "r")) == [("damaged", 7)]

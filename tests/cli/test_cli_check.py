@@ -110,24 +110,38 @@ def test_what_cannot_be_checked_is_status_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["x", "--threads", "0"], ["x", "--min-side", "-1"], ["x", "--max-bytes", "a"]]
+    ("arguments", "message"),
+    [
+        (["check"], "the following arguments are required: dataset"),
+        (["check", "x", "--threads", "0"], "argument --threads: must be a whole number, at least 1, got '0'"),
+        (["check", "x", "--min-side", "-1"], "argument --min-side: must be a whole number, at least 0, got '-1'"),
+        (["check", "x", "--max-bytes", "a"], "argument --max-bytes: must be a whole number, at least 1, got 'a'"),
+        (["demo", "--seconds", "a"], "argument --seconds: must be a number of seconds above 0, got 'a'"),
+        (["demo", "--seconds", "0"], "argument --seconds: must be a number of seconds above 0, got '0'"),
+        (["demo", "--seconds", "inf"], "argument --seconds: must be a number of seconds above 0, got 'inf'"),
+    ],
 )
-def test_arguments_that_are_off_are_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """With the usage."""
+def test_arguments_that_are_off_are_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the usage, and what is allowed."""
     with pytest.raises(SystemExit) as caught:
-        main(["check", *arguments])
+        main(arguments)
     assert caught.value.code == 2
-    assert "usage: dalikit check" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"usage: dalikit {arguments[0]}" in error
+    assert message in error
 
 
 def test_ctrl_c_ends_it_and_the_report_holds_what_was_found(folder: Path, tmp_path: Path) -> None:
-    """Within a second, saying how far it came; what is there is a list for exclude."""
+    """Within a second, saying how far it came; what is there is a list for exclude. An earlier report stays."""
     place = tmp_path / "root" / "class"
     place.mkdir(parents=True)
     broken, fine = sorted(folder.rglob("*.jpg"))[:2]
     for number in range(4_000):
         (place / f"{number:05d}.jpg").symlink_to(fine if number else broken)
     report = tmp_path / "report.jsonl"
+    report.write_text("complete")
     part = tmp_path / "report.jsonl.part"
     command = [*COMMAND, str(tmp_path / "root"), "--report", str(report), "--threads", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -140,13 +154,25 @@ def test_ctrl_c_ends_it_and_the_report_holds_what_was_found(folder: Path, tmp_pa
         took = time.monotonic() - begun
     assert process.returncode == 130
     assert took < 5.0  # 0.6 s where nothing else is at work
-    assert "of 4,000 images; what was found is in " in error
     assert "Traceback" not in error
-    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert report.read_text() == "complete"
+    lines = [json.loads(line) for line in part.read_text().splitlines()]
+    assert f"stopped after {lines[-1]['checked']:,} of 4,000 images; what was found is in {part}\n" in error
     assert [line["kind"] for line in lines] == ["header", "corrupt", "summary"]
     assert lines[-1]["complete"] is False
     assert 0 < lines[-1]["checked"] < 4_000
-    assert not part.exists()
+
+
+def test_a_report_on_standard_output_stands_before_the_summary(fine: Path, tmp_path: Path) -> None:
+    """Through a pipe, and where a shell sends it to a file, which neither is cut off nor replaced."""
+    out = tmp_path / "out.txt"
+    with out.open("w") as file:
+        command = [*COMMAND, str(fine), "--report", "/dev/stdout", "--json"]
+        subprocess.run(command, stdout=file, timeout=60, check=True)
+    for text in (out.read_text(), run(fine, "--report", "/dev/fd/1", "--json").stdout):
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line.get("kind") for line in lines] == ["header", "summary", None]
+    assert os.listdir(tmp_path) == ["out.txt"]
 
 
 def test_a_terminal_gets_a_progress_bar(fine: Path) -> None:

@@ -119,6 +119,12 @@ def test_what_is_no_dataset_is_refused() -> None:
     """Naming the methods that one has."""
     with pytest.raises(ArgumentError, match=r"dataset=int: must have get_image_data.*or __getitem__\(index\), or be a"):
         DataLoader(5)
+    opens = r"dataset is a \w+: must be a dataset; make_dataset\(dataset_str=\.\.\.\) opens one that is named by a text"
+    for text in ("ImageFolder:root=/data", b"ImageFolder", Path("/data")):
+        with pytest.raises(ArgumentError, match=opens):
+            DataLoader(text, device="cpu")
+    with pytest.raises(ArgumentError, match=opens):
+        make_data_loader(dataset="ImageFolder:root=/data", batch_size=1, num_workers=0, device="cpu")
     with pytest.raises(ArgumentError, match=r"one that can only be iterated must be a torch IterableDataset"):
         DataLoader(iter([1, 2, 3]))
 

@@ -120,6 +120,23 @@ def test_what_stands_in_is_spread_over_all_rows() -> None:
     assert (np.abs(np.delete(counts, 3) - 20_000 / 99) < 6 * np.sqrt(20_000 / 99)).all()
 
 
+def test_where_nearly_all_is_excluded_all_that_is_left_stands_in() -> None:
+    """Equally often, however many rows there are before it; by draws of their own, after all attempts."""
+    count, left = 100_000, np.array([3, 1_003, 50_000, 99_999])
+    exclusion = Exclusion(np.setdiff1d(np.arange(count), left), count)
+    asked = request(np.full(4_000, 7))
+    found = np.asarray(exclusion.apply(asked, seed=5).indices)
+    rows, counts = np.unique(found, return_counts=True)
+    assert rows.tolist() == left.tolist()
+    assert (np.abs(counts - 1_000) < 6 * np.sqrt(1_000)).all()
+    last = left[replacements(5, asked.positions, 32, len(left))]
+    early = np.zeros(len(found), dtype=bool)
+    for attempt in range(32):
+        early |= np.isin(replacements(5, asked.positions, attempt, count), left)
+    assert early.sum() < 40
+    assert np.array_equal(found[~early], last[~early])
+
+
 def test_a_longer_list_keeps_what_stood_in_before() -> None:
     """Only the places of rows that are newly excluded change."""
     indices = np.arange(1000) % 50
@@ -302,6 +319,8 @@ def test_a_text_file_lists_rows(tmp_path: Path) -> None:
     assert read_exclusion(path, Rows()).tolist() == [3, 7, 22]
     path.write_text("")
     assert read_exclusion(path, Rows()).tolist() == []
+    path.write_text("\ufeff7\n3\n", encoding="utf-8")
+    assert read_exclusion(path, Rows()).tolist() == [3, 7]
 
 
 @pytest.mark.parametrize(
@@ -337,6 +356,11 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ([[1]], r"came int64 of shape \(1, 1\)"),
         ({1, 2}, r"must be a path, or a list or array of row numbers \(a set: sorted\(exclude\)\)"),
         (3, "exclude=3: must be a path"),
+        ([[1], [2, 3]], "exclude: must be whole numbers in one dimension: .*inhomogeneous"),
+        (torch.tensor([0.5]), r"must be whole numbers in one dimension, came float32 of shape \(1,\)"),
+        (torch.zeros(23, dtype=torch.bool), "came truth values"),
+        (torch.ones(2, requires_grad=True), "exclude: must be whole numbers in one dimension: .*detach"),
+        ("a\0b", r"exclude='a\\x00b': cannot be read: embedded null byte"),
         (range(23), "all 23 rows of the dataset are excluded"),
     ],
 )
@@ -350,6 +374,7 @@ def test_numbers_may_repeat_and_count_from_the_end() -> None:
     """Of any integer type."""
     assert read_exclusion(np.array([22, 3, 3], dtype=np.uint8), Rows()).tolist() == [3, 22]
     assert read_exclusion((-1, 0), Rows()).tolist() == [0, 22]
+    assert read_exclusion(torch.tensor([7, -1]), Rows()).tolist() == [7, 22]
     assert make_exclusion([], Rows()) is None
 
 

@@ -409,3 +409,17 @@ def test_a_keyed_sampler_goes_on_by_itself(make: Make, indexed: Any) -> None:
     assert torch.cat([targets for _, targets in loader]).tolist() == passes[1]
     loader.sampler.set_epoch(3)
     assert torch.cat([targets for _, targets in loader]).tolist() == passes[2]
+
+
+def test_a_keyed_samplers_epoch_that_is_set_again_is_the_same_pass(make: Make, indexed: Any) -> None:
+    """`loader.sampler.set_epoch` before each pass, as scripts for torch have it: order and positions."""
+    loader = make(dataset=indexed, sampler_type=SamplerType.KEYED_EPOCH, drop_last=False, return_parameters=False)
+    found = []
+    for epoch in (0, 0, 0, 2, 2):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        batches = [(images, targets) for images, targets in loader]
+        found.append((torch.cat([images for images, _ in batches]), torch.cat([targets for _, targets in batches])))
+    for one, other in ((0, 1), (0, 2), (3, 4)):
+        assert torch.equal(found[one][1], found[other][1])
+        assert torch.equal(found[one][0], found[other][0])
+    assert not torch.equal(found[0][1], found[3][1])

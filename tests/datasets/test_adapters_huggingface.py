@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,26 @@ def test_folders_without_a_dataset_are_refused(saved: Path, tmp_path: Path) -> N
     (saved / "train" / "state.json").write_text("{")
     with pytest.raises(DatasetError, match=r"saved' cannot be opened: "):
         open_huggingface(saved, split="test")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import a_package_that_is_not_there", "installed, but cannot be imported: ModuleNotFoundError: No module"),
+        ("from os import nothing_there", "installed, but cannot be imported: ImportError: cannot import name"),
+        ("raise RuntimeError('numpy 1 is wanted')", "cannot be imported: RuntimeError: numpy 1 is wanted; is a pa"),
+        (None, "needs the package datasets: pip install datasets"),
+    ],
+)
+def test_a_package_that_cannot_be_imported(
+    source: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own reason is told; only if it is not there is it to be installed."""
+    if source is not None:
+        (tmp_path / "datasets.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    else:
+        monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ArgumentError, match=message):
+        open_huggingface(tmp_path)

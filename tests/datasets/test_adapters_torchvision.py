@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from adapted_contract import AdaptedContract, pixels_of_loader, reference_pixels
@@ -15,14 +17,21 @@ from torch.utils.data import Subset
 from torchvision_import import import_torchvision
 
 import dalikit.transforms as T
+from dalikit import DataLoader
 from dalikit.datasets.adapters import TorchvisionFiles, adapt, as_encoded
 from dalikit.errors import ArgumentError, ReadError
 
 tv = import_torchvision()
 tv_datasets, tv_transforms = tv.datasets, tv.transforms
+v2: Any = importlib.import_module("torchvision.transforms.v2")
 
 CONVERTIBLE = tv_transforms.Compose([tv_transforms.RandomResizedCrop(24), tv_transforms.ToTensor()])
 WITH_A_LAMBDA = tv_transforms.Compose([tv_transforms.Lambda(lambda image: image), tv_transforms.ToTensor()])
+
+
+def to_type(dtype: torch.dtype) -> Any:
+    """A transform that ends in this type."""
+    return v2.Compose([v2.ToImage(), v2.ToDtype(dtype, scale=True)])
 
 
 @pytest.fixture
@@ -108,6 +117,7 @@ def test_classes_with_a_loader_give_their_files(kind: Any, files: list[Path]) ->
     assert [view.get_target(index) for index in range(len(view))] == list(range(len(files)))
     assert (view.transform, view.target_transform) == (CONVERTIBLE, str)
     assert adapt(kind(files)).get_location(1).uri == str(files[1])
+    assert isinstance(adapt(kind(files)), TorchvisionFiles)  # a class that was copied once is one of the same
 
 
 def test_targets_may_be_captions(files: list[Path]) -> None:
@@ -257,6 +267,11 @@ def test_a_dataset_of_encoded_images_is_given_back(dataset: TorchvisionFiles) ->
         (str, False, False, False),
         (tv_transforms.Compose([tv_transforms.ToTensor(), tv_transforms.Resize(8), "nonsense"]), False, False, False),
         (T.OnCPU(str), False, False, False),
+        (to_type(torch.float32), False, False, True),
+        (to_type(torch.float16), False, False, False),  # dalikit gives the type that the loader is asked for
+        (to_type(torch.bfloat16), False, False, False),
+        (tv_transforms.Compose([CONVERTIBLE, tv_transforms.ConvertImageDtype(torch.float16)]), False, False, False),
+        (tv_transforms.RandomApply([tv_transforms.ConvertImageDtype(torch.float16)]), False, False, False),
     ],
 )
 def test_it_is_adapted_where_batches_stay_what_they_were(
@@ -291,3 +306,145 @@ def test_an_adapted_folder_gives_the_pixels_that_torchs_loader_gives(folder: Any
     assert images.dtype == expected.dtype
     assert images.shape == expected.shape
     assert ((images - expected).abs() * 255).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("own", "transform", "adapted"),
+    [(None, False, False), (None, True, True), (CONVERTIBLE, False, True), (tv_transforms.Resize(8), False, False)],
+)
+def test_items_that_are_not_batched_may_be_pil_images(folder: Any, own: Any, transform: bool, adapted: bool) -> None:
+    """With batch_size=None torch hands them out as they are."""
+    folder.transform = own
+    assert isinstance(adapt(folder, transform=transform, batched=False), TorchvisionFiles) == adapted
+
+
+@pytest.mark.parametrize(
+    ("name", "adapted"),
+    [
+        *((name, True) for name in ("a.jpg", "A.JPG", "a.JPEG", "a.png", "a.webp", "a.bmp", "a.jfif", "a.jpe")),
+        *((name, False) for name in ("a.tif", "a.tiff", "a.pgm", "a.ppm", "a.gif", "a.avif", "a", "jpg", "a.jpg.txt")),
+    ],
+)
+def test_only_formats_that_decode_to_the_same_are_adapted(folder: Any, name: str, adapted: bool) -> None:
+    """By the names of all files; as_encoded takes any."""
+    folder.samples[-1] = (f"/somewhere/{name}", 1)
+    assert isinstance(adapt(folder), TorchvisionFiles) == adapted
+    assert isinstance(as_encoded(folder), TorchvisionFiles)
+
+
+def test_a_gray_image_of_16_bits_in_a_tiff_is_torchvisions(tmp_path: Path) -> None:
+    """Which Pillow clips to 255."""
+    (tmp_path / "cat").mkdir()
+    Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(tmp_path / "cat" / "a.tiff")
+    dataset = tv_datasets.ImageFolder(tmp_path, tv_transforms.ToTensor())
+    [(images, _)] = list(DataLoader(dataset, batch_size=1, device="cpu"))
+    assert images.equal(dataset[0][0][None])
+
+
+class WithAProperty(tv_datasets.ImageFolder):
+    """Computes its transform."""
+
+    @property
+    def transform(self) -> Any:
+        """A new one each time."""
+        return tv_transforms.Compose([tv_transforms.CenterCrop(8), tv_transforms.ToTensor()])
+
+    @transform.setter
+    def transform(self, value: Any) -> None:
+        self.given = value
+
+
+class WithALoader(tv_datasets.ImageFolder):
+    """Computes its loader."""
+
+    @property
+    def loader(self) -> Any:
+        """Whatever was set."""
+        return lambda _: Image.new("RGB", (9, 9))
+
+    @loader.setter
+    def loader(self, value: Any) -> None:
+        self.given = value
+
+
+class NotToBeCopied(tv_datasets.ImageFolder):
+    """Holds something that there must be one of."""
+
+    def __copy__(self) -> Any:
+        raise RuntimeError("no copies")
+
+
+class Forwarding(tv_datasets.ImageFolder):
+    """Has a say in attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize("kind", [WithAProperty, WithALoader, NotToBeCopied, Forwarding])
+def test_classes_with_ideas_of_their_own_are_left_alone(kind: Any, root: Path) -> None:
+    """They work as in torch."""
+    dataset = kind(str(root), tv_transforms.Compose([tv_transforms.CenterCrop(8), tv_transforms.ToTensor()]))
+    assert adapt(dataset) is dataset
+    image, target = next(iter(DataLoader(dataset, batch_size=1, device="cpu")))
+    assert image.equal(dataset[0][0][None])
+    assert target.tolist() == [0]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(WithAProperty, "transform"), (WithALoader, "loader")])
+def test_computed_attributes_are_refused(kind: Any, name: str, root: Path) -> None:
+    """What they give next time is not known."""
+    with pytest.raises(ArgumentError, match=rf"its class computes {name}, which torchvision keeps as plain attributes"):
+        as_encoded(kind(str(root)))
+
+
+def test_a_copy_that_fails_is_left_alone(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here by what the dataset's class was given later."""
+    monkeypatch.setattr(tv_datasets.ImageFolder, "__reduce_ex__", lambda *_: 1 / 0, raising=False)
+    assert adapt(folder) is folder
+
+
+def test_a_subclass_with_more_methods_is_adapted(root: Path) -> None:
+    """And constants, and a constructor: none of them has a say in what an item is."""
+
+    class Mine(tv_datasets.ImageFolder):  # type: ignore[misc, name-defined]
+        names = ("a", "b")
+
+        def __init__(self, root: str) -> None:
+            super().__init__(root)
+
+        def name_of(self, target: int) -> str:
+            return self.names[target]
+
+        @property
+        def first(self) -> Any:
+            return self.samples[0]
+
+    assert isinstance(adapt(Mine(str(root))), TorchvisionFiles)
+    assert isinstance(adapt(Mine(str(root))), TorchvisionFiles)  # now that it was copied
+
+
+def test_paths_may_be_bytes(root: Path, folder: Any) -> None:
+    """With an is_valid_file, torchvision lists such a root."""
+    dataset = tv_datasets.ImageFolder(str(root).encode(), is_valid_file=lambda path: path.endswith(b".jpg"))
+    view = adapt(dataset)
+    assert isinstance(view, TorchvisionFiles)
+    assert view.get_location(0).uri == folder.samples[0][0]
+    assert view.get_key(0) == adapt(folder).get_key(0)
+    assert view.fingerprint == adapt(folder).fingerprint
+    assert bytes(view.get_image_data(-1)) == Path(folder.samples[-1][0]).read_bytes()
+
+
+def test_files_of_any_name_and_empty_classes(root: Path, tmp_path: Path) -> None:
+    """is_valid_file and allow_empty."""
+    shutil.copytree(root, tmp_path / "copy")
+    (tmp_path / "copy" / "zebra").mkdir()
+    dataset = tv_datasets.ImageFolder(tmp_path / "copy", CONVERTIBLE, allow_empty=True)
+    assert len(adapt(dataset)) == len(dataset)
+    some = tv_datasets.ImageFolder(
+        tmp_path / "copy", CONVERTIBLE, is_valid_file=lambda path: path.endswith("0.jpg"), allow_empty=True
+    )
+    assert 0 < len(adapt(some)) == len(some) < len(dataset)
+    none = tv_datasets.ImageFolder(tmp_path / "copy", CONVERTIBLE, is_valid_file=lambda _: False, allow_empty=True)
+    assert isinstance(adapt(none), TorchvisionFiles)
+    assert list(DataLoader(none, device="cpu")) == []

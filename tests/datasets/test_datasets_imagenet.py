@@ -22,6 +22,7 @@ from torchvision_import import import_torchvision
 
 from dalikit import DataLoader
 from dalikit.datasets.dino.entries import hash_column, write_table
+from dalikit.datasets.dino.enumerated import DatasetWithEnumeratedTargets
 from dalikit.datasets.dino.imagenet import ImageNet
 from dalikit.datasets.dino.imagenet22k import ImageNet22k
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, EmptyDatasetError, ReadError
@@ -197,6 +198,18 @@ class TestRows:
             images, targets = next(iter(loader))
         assert [image.shape[2] for image in images] == [dataset[row][0].width for row in range(7)]
         assert targets.tolist() == ([0, 0, 0, 1, 2, 2, 2] if split == "TRAIN" else [-1] * 7)
+
+    @pytest.mark.parametrize("num_workers", [0, 1])
+    def test_a_loader_reads_the_test_split(self, root: Path, num_workers: int) -> None:
+        """Without targets: a batch's are []; beside a row's number there is the number."""
+        dataset = dump(root, "TEST")
+        assert (dataset.get_target(0), dataset[0][1], pickle.loads(pickle.dumps(dataset))[0][1]) == (None, (), ())
+        with DataLoader(dataset, batch_size=7, num_workers=num_workers, device="cpu") as loader:
+            assert next(iter(loader))[1] == []
+        enumerated: Any = DatasetWithEnumeratedTargets(dataset)
+        assert (enumerated.get_target(3), enumerated[3][1]) == ((3, None), (3, 3))
+        with DataLoader(enumerated, batch_size=7, num_workers=num_workers, device="cpu") as loader:
+            assert [each.tolist() for each in next(iter(loader))[1]] == [list(range(7))] * 2
 
 
 class TestSplit:

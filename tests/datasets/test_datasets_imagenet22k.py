@@ -430,6 +430,14 @@ class TestOpening:
         with pytest.raises(DatasetError, match=rf"file '.*entries.npy': {match}"):
             self.open(path)
 
+    def test_a_row_without_room_for_its_header_is_refused(self, path: Path) -> None:
+        """It ends behind its beginning, and before its image would begin."""
+        table = dinov2_table(path.parents[1] / "imagenet22k", "<u8")
+        table["end_offset"][1] = table["start_offset"][1] + 511
+        np.save(path, table)
+        with pytest.raises(DatasetError, match=r"row 1: start_offset \d+, end_offset \d+ .* are not those of a tar's"):
+            self.open(path)
+
     @pytest.mark.parametrize("class_id", ["..", "a/b", ""])
     def test_class_ids_that_lead_elsewhere(self, path: Path, class_id: str) -> None:
         """They are names of files."""

@@ -41,7 +41,7 @@ def images(root: Path) -> Path:
 def listed(tmp_path: Path, text: str | bytes, name: str = "list.csv", **options: Any) -> Manifest:
     """A list with this content."""
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return Manifest(tmp_path / name, **options)
+    return Manifest(tmp_path / name, **{"root": tmp_path} | options)
 
 
 def rows(dataset: Manifest) -> list[tuple[str, Any]]:
@@ -178,6 +178,10 @@ def test_a_path_may_be_any_bytes(tmp_path: Path) -> None:
 )
 def test_where_images_lie(tmp_path: Path, root: str | None, path: str, uri: str) -> None:
     """Relative to the root, which is the list's folder."""
+    if uri.startswith("{tmp}"):
+        image = tmp_path / path
+        image.parent.mkdir()
+        image.touch()
     dataset = listed(tmp_path, f"{path}\n", root=root)
     assert dataset.get_location(0) == Location(uri.format(tmp=tmp_path, home=os.path.expanduser("~")))
     assert dataset.remote is ("://" in uri)
@@ -187,6 +191,7 @@ def test_where_images_lie(tmp_path: Path, root: str | None, path: str, uri: str)
 def test_a_list_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its images are named as they are listed."""
     (tmp_path / "list.txt").write_text("a.jpg\n")
+    (tmp_path / "a.jpg").touch()
     monkeypatch.chdir(tmp_path)
     dataset = Manifest("list.txt")
     assert (dataset.root, dataset.get_location(0).uri) == ("", "a.jpg")
@@ -239,15 +244,15 @@ def test_the_fingerprint_tells_lists_apart(tmp_path: Path) -> None:
 )
 def test_parquet(tmp_path: Path, values: Any, expected: list[Any]) -> None:
     """Columns by name; targets of every type."""
-    table = pyarrow.table({"label": values, "other": [[1], [2]], "path": ["a.jpg", "b.jpg"], "o": [5, 6]})
+    table = pyarrow.table({"label": values, "other": [[1], [2]], "path": ["a.jpg", "b.jpg"], "o": [5, 6], "s": [7, 8]})
     parquet.write_table(table, tmp_path / "l.parquet")
-    dataset = Manifest(tmp_path / "l.parquet", offset="o")
+    dataset = Manifest(tmp_path / "l.parquet", root=tmp_path, offset="o", size="s")
     assert rows(dataset) == list(zip(("a.jpg", "b.jpg"), expected, strict=True))
-    assert dataset.get_location(1) == Location(f"{tmp_path}/b.jpg", 6)
-    same = "path,label,o\n" + "".join(
-        f"{path},{value},{o}\n" for path, value, o in zip("ab", expected, (5, 6), strict=True)
+    assert dataset.get_location(1) == Location(f"{tmp_path}/b.jpg", 6, 8)
+    same = "path,label,o,s\n" + "".join(
+        f"{path},{value},{o},7\n" for path, value, o in zip("ab", expected, (5, 6), strict=True)
     )
-    assert type(dataset.get_target(0)) is type(listed(tmp_path, same, offset="o").get_target(0))
+    assert type(dataset.get_target(0)) is type(listed(tmp_path, same, offset="o", size="s").get_target(0))
 
 
 @pytest.mark.parametrize(
@@ -267,11 +272,16 @@ def test_parquet(tmp_path: Path, values: Any, expected: list[Any]) -> None:
         ),
         (
             {"path": ["a"], "o": ["1"]},
-            {"offset": "o", "target": "none"},
+            {"offset": "o", "size": "o", "target": "none"},
             DatasetError,
             "'o' holds string; whole numbers",
         ),
-        ({"path": ["a"], "o": [-1]}, {"offset": "o"}, DatasetError, "row 0: offset must be .* at least 0, got '-1'"),
+        (
+            {"path": ["a"], "o": [-1]},
+            {"offset": "o", "size": "o"},
+            DatasetError,
+            "row 0: offset must be .* at least 0, got '-1'",
+        ),
         ({"path": ["a", ""]}, {}, DatasetError, "row 1: '' cannot be the path of an image"),
         ({"path": ["a\0b"]}, {}, DatasetError, r"row 0: 'a\\x00b' cannot be the path of an image"),
         ({"x": ["a"]}, {}, ArgumentError, "which column is the image's. Say image=; the first row is 'x'"),
@@ -298,7 +308,7 @@ def test_without_pyarrow_the_package_is_named(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from dalikit.datasets.manifest import Manifest\n"
-        f"(open({str(tmp_path / 'l.csv')!r}, 'w').write('a'), Manifest({str(tmp_path / 'l.csv')!r}))\n"
+        f"(open({str(tmp_path / 'l.csv')!r}, 'w').write('/a'), Manifest({str(tmp_path / 'l.csv')!r}))\n"
         "Manifest('/l.parquet')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -333,10 +343,10 @@ def test_without_pyarrow_the_package_is_named(tmp_path: Path) -> None:
         ("l.csv", f"a,1\nb,2\nc,{'9' * 5000}\n", {}, DatasetError, "line 3: target 9{50} has more than 64 bits"),
         (
             "l.csv",
-            "photo,species\na,1\nb,2\n",
+            "shot,animal\na,1\nb,2\n",
             {},
             ArgumentError,
-            "first line looks like a header: its target is 'spec",
+            "first line looks like a header: its target is 'anim",
         ),
         ("l.csv", "a,b,c\n", {}, ArgumentError, "has 3 columns, and no known name in its first row: 'a', 'b', 'c'"),
         ("l.csv", "path,x\na,b\n", {}, ArgumentError, r"which column is the target's\? Say target= .*'path', 'x'"),
@@ -345,20 +355,47 @@ def test_without_pyarrow_the_package_is_named(tmp_path: Path) -> None:
         (
             "l.csv",
             "path,o\na,x\n",
-            {"offset": "o"},
+            {"offset": "o", "size": "o"},
             DatasetError,
             "line 2: offset must be a whole number of at least 0",
         ),
         (
             "l.csv",
             "path,s\na,0\n",
-            {"size": "s"},
+            {"size": "s", "offset": "s"},
             DatasetError,
             "line 2: size must be a whole number of at least 1, got '0'",
         ),
-        ("l.csv", f"path,s\na,{2**63}\n", {"size": "s"}, DatasetError, "size must be .* got '9223372036854775808'"),
-        ("l.csv", b"a\0b,1\n", {}, DatasetError, r"l.csv': holds a null byte; it must be UTF-8 text"),
-        ("l.csv", "path,label\na,1\n".encode("utf-16"), {}, DatasetError, "holds a null byte"),
+        (
+            "l.csv",
+            f"path,o,s\na,0,{2**63}\n",
+            {"offset": "o", "size": "s"},
+            DatasetError,
+            "size must .* got '9223372036854775808'",
+        ),
+        ("l.csv", b"a\0b,1\n", {}, DatasetError, r"l.csv': holds a null byte: it is no text.* A list is text"),
+        (
+            "l.csv",
+            "path,label\na,1\n".encode("utf-16"),
+            {},
+            DatasetError,
+            "is UTF-16 text. A list is text, CSV, TSV or",
+        ),
+        (
+            "l.csv",
+            "path,label\na,1\n".encode("utf-16-le"),
+            {},
+            DatasetError,
+            "holds a null byte: it is no text, or UTF-16",
+        ),
+        ("l.xlsx", b"PK\x03\x04abc", {}, DatasetError, r"l.xlsx' is a zip file \(xlsx, ods, npz\). A list is text"),
+        ("l.csv.gz", b"\x1f\x8b\x08abc", {}, DatasetError, "is a gzip file. A list is text"),
+        ("l.list", b"PAR1abc", {}, DatasetError, "is a Parquet file. .* kind= says which"),
+        ("l.jsonl", '{"path": "a.jpg", "label": 1}\n', {}, DatasetError, "is JSON. A list is text"),
+        ("l.json", '[\n {"path": "a.jpg"}]', {}, DatasetError, "is JSON. A list is text"),
+        ("l.csv", "<!DOCTYPE html><html>", {}, DatasetError, "is a web page. A list is text"),
+        ("l.csv", "path,o\na,1\n", {"offset": "o"}, ArgumentError, "offset='o' without size: give both"),
+        ("l.csv", "path,s\na,1\n", {"size": "s"}, ArgumentError, "size='s' without offset: give both"),
         ("l.txt", b"x" * 3_000_000, {}, DatasetError, "a line has more than 1048576 bytes; this is no list of images"),
         ("l.csv", b"a\n" + b"x" * 3_000_000, {}, DatasetError, "a line has more than 1048576 bytes"),
         ("l.txt", "a\t1\nb 2\n", {}, DatasetError, "line 2: 'b 2' is not of the form .*, which is path, tab, target"),
@@ -384,6 +421,49 @@ def test_lists_that_cannot_be_meant(
 ) -> None:
     with pytest.raises(kind, match=message):
         listed(tmp_path, text, name, **options)
+
+
+def test_a_list_that_is_not_where_its_images_are(tmp_path: Path) -> None:
+    """It says root=, when none of the first files is there; one of them that is missing is a bad row."""
+    text = "".join(f"{row}.jpg\n" for row in range(20))
+    with pytest.raises(DatasetNotFoundError, match=r"/0\.jpg' is not there, nor is any of the first 8\. Say root= if"):
+        listed(tmp_path, text, root=None)
+    (tmp_path / "7.jpg").touch()
+    assert len(listed(tmp_path, text, root=None)) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", "path,label\na.jpg,1\ns3://KEY:SECRET@bucket/a.jpg,2\n", "line 3: a s3:// address holds a user name"),
+        (
+            "l.txt",
+            "https://h:90/a 1\n\nhttps://h:90/b 1\nhttps://SECRET@h:90/b 1\n",
+            "line 4: a https:// address holds",
+        ),
+        ("l.txt", "s3://KEY:SECRET/key@bucket/a\n", "line 1: a s3:// address cannot be understood"),
+        ("l.txt", "a\t1\ns3://KEY:SECRET@bucket/a b\n", "line 2: 's3://...@bucket/a b' is not of the form"),
+        ("l.csv", "a,1\ns3://KEY:SECRET@bucket/a,b,c\n", "line 2: has 3 fields, the first row 2: 's3://...@bucket/a"),
+        ("l.csv", "s3://KEY:SECRET@bucket/a,b,c\n", "has 3 columns"),
+    ],
+)
+def test_rows_with_passwords(tmp_path: Path, name: str, text: str, message: str) -> None:
+    """They are refused before a key or a pickle holds them, by their line."""
+    with pytest.raises(DalikitError, match=message) as caught:
+        listed(tmp_path, text, name)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_hosts_may_have_ports_and_containers_accounts(tmp_path: Path) -> None:
+    """And a local path may hold anything."""
+    paths = [
+        "https://host:90/a.jpg",
+        "https://host:90/b@c.jpg",
+        "abfss://c@account.dfs.core.windows.net/a",
+        "a/x://b:c@d",
+    ]
+    dataset = listed(tmp_path, "".join(f"{path}\n" for path in paths))
+    assert [dataset.get_key(row) for row in range(4)] == paths
 
 
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
@@ -429,7 +509,7 @@ def test_what_pythons_csv_writes_is_read(tmp_path: Path, table: list[tuple[str, 
         writer = csv.writer(file, delimiter="," if kind == "csv" else "\t")
         writer.writerow(["path", "target"])
         writer.writerows(table)
-    assert rows(Manifest(tmp_path / "l", kind=kind)) == table
+    assert rows(Manifest(tmp_path / "l", root=tmp_path, kind=kind)) == table
 
 
 # Large, remote, and in a loader
@@ -442,7 +522,7 @@ def test_many_rows_take_little_time(tmp_path: Path, name: str) -> None:
     text = "".join(f"n{row % 1000:08d}/{row}.JPEG{separator}{row % 1000}\n" for row in range(count))
     (tmp_path / name).write_text(text)
     start = time.process_time()
-    dataset = Manifest(tmp_path / name)
+    dataset = Manifest(tmp_path / name, root=tmp_path)
     assert time.process_time() - start < 1.5
     assert dataset.get_key(count - 1) == f"n{(count - 1) % 1000:08d}/{count - 1}.JPEG"
     assert len(pickle.dumps(dataset)) < len(text) + 17 * count

@@ -181,9 +181,10 @@ def test_a_batch_at_hand_is_described_and_cancelled(server: FaultServer) -> None
     fetcher = ThreadFetcher(dataset, num_threads=1)
     pending = fetcher.submit(request_of([5, 0, 4, 1]))
     assert dataset.asked.wait(10)
-    assert "stage=read, on threads: at hand are the indices [4, 5] of the batch with indices [5, 0, 4, 1]" in (
-        pending.describe()
-    )
+    report = pending.describe()
+    assert "stage=read, on threads: at hand are the indices [4, 5] of the batch with indices [5, 0, 4, 1]" in report
+    assert "key=row-4, file=" in report
+    assert "/data/1.tar, offset=" in report
     pending.cancel()
     with pytest.raises(JobCancelledError):
         pending.result()

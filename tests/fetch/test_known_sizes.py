@@ -15,6 +15,7 @@ from reading import reader_of, request_of
 from torch.utils.data import Subset
 
 import dalikit.transforms as T
+from dalikit import DataLoader
 from dalikit.codec import Header, known_header, read_header
 from dalikit.datasets.wrapped import unwrap
 from dalikit.errors import ArgumentError, DecodeError
@@ -172,6 +173,30 @@ def test_a_size_that_is_wrong_is_told_with_the_place(crop: bool, files: list[Pat
     )
     with pytest.raises(DecodeError, match=message):
         execute(batch, crop=crop)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("executor", ["dali", "host"])
+def test_both_executors_find_a_size_that_is_wrong(executor: str, num_workers: int, files: list[Path]) -> None:
+    """DALI's pipelines give crops, of which nobody could tell: there the header is parsed when the image is read."""
+    transform = T.Compose([T.RandomCrop(8), T.ToTensor()])
+    dataset = Measured(files, [(40, 60, 1), (60, 40, 1), (10, 20, 1)])
+    options: dict[str, Any] = {"executor": executor, "device": "cpu", "num_workers": num_workers}
+    message = r"^the index says 60x40 pixels .* 40x60: rebuild the index \[.*key=row-1"
+    with (
+        DataLoader(dataset, batch_size=3, transform=transform, **options) as loader,
+        pytest.raises(DecodeError, match=message),
+    ):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_sizes_that_are_compared_and_right_are_those_of_the_headers(turn: bool, files: list[Path]) -> None:
+    dataset = Measured(files, [(40, 60, UPRIGHT), (40, 60, TURNED), (10, 20, UPRIGHT)])
+    batch = read("threads", dataset, turn=turn)
+    add_headers(batch, adjust_orientation=turn, compare_sizes=True)
+    assert [header[1:3] for header in batch.headers] == [(40, 60), (60, 40) if turn else (40, 60), (10, 20)]
+    assert all(type(header) is Header for header in batch.headers)
 
 
 def test_headers_compare_as_before(files: list[Path]) -> None:

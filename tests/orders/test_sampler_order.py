@@ -15,6 +15,7 @@ from samplers import (
     DistributedSampler,
     EpochSampler,
     InfiniteSampler,
+    KeyedEpochSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -115,6 +116,41 @@ def test_set_epoch_sets_order_and_pass() -> None:
     assert found == run(other, 3)[0]
     assert found != run(order_of(SAMPLERS["epoch"]()), 3)[0]
     assert one.state(under_way=False).passes == 4
+
+
+@pytest.mark.parametrize("advance", [0, 4])
+@pytest.mark.parametrize("on_order", [True, False])
+def test_setting_the_same_epoch_again_repeats_its_pass(advance: int, on_order: bool) -> None:
+    """Of a sampler that goes on by itself, as of torch's; `advance` counts in it again."""
+    sampler = KeyedEpochSampler(sample_count=23, start=0, step=1, seed=3, advance=advance)
+    order = order_of(sampler)
+    target = order if on_order else sampler
+    starts = []
+    for epoch in (0, 0, 0, 2, 2, None, None, 2):
+        if epoch is not None:
+            target.set_epoch(epoch)  # type: ignore[attr-defined]
+        starts.append(next(iterate(order)))
+    assert [request.passes for request in starts] == [0, 0, 0, 2, 2, 3, 4, 2]
+    assert starts[0].positions.tolist() == starts[2].positions.tolist()
+    assert starts[0].positions[0] == advance
+    assert indices(starts[3]) == indices(starts[7])
+
+
+def test_the_later_of_two_epochs_that_are_set_holds() -> None:
+    """On the sampler and on the order, in turn; a state is later than what was set before it."""
+    sampler = KeyedEpochSampler(sample_count=23, start=0, step=1, seed=3)
+    order = order_of(sampler)
+    sampler.set_epoch(5)
+    order.set_epoch(2)
+    assert next(iterate(order)).passes == 2
+    order.set_epoch(2)
+    sampler.set_epoch(5)
+    assert order.state(under_way=False).passes == 5
+    state = order.state(under_way=False)
+    sampler.set_epoch(5)
+    order.set_epoch(1)
+    order.load(state)
+    assert [next(iterate(order)).passes for _ in range(2)] == [5, 6]
 
 
 def test_set_epoch_of_an_endless_order_changes_nothing() -> None:

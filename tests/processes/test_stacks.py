@@ -15,6 +15,7 @@ import pytest
 
 from dalikit.own_stacks import own_stacks
 from dalikit.processes.stacks import STACK_SIGNAL, StackFolder, answer_with_stacks, worker_stacks
+from dalikit.workers import Job, WorkerPool
 
 FORK = multiprocessing.get_context("fork")
 
@@ -22,6 +23,28 @@ FORK = multiprocessing.get_context("fork")
 def wait_here(gate: threading.Event) -> None:
     """A line of a stack."""
     gate.wait()
+
+
+def test_stacks_of_idle_threads_are_left_out() -> None:
+    """Of dozens of reading threads, those that read are of interest."""
+    gate, at_work = threading.Event(), threading.Event()
+
+    def work(_: Any, row: int) -> None:
+        del row
+        at_work.set()
+        wait_here(gate)
+
+    pool, job = WorkerPool(3, "dalikit-idle"), Job(1, work)
+    pool.submit(job)
+    try:
+        assert at_work.wait(10)
+        while own_stacks("dalikit-idle", idle=False).count("thread dalikit-idle") > 1:
+            pass  # the others have been told of the job too, and see that nothing is left
+        assert own_stacks("dalikit-idle").count("thread dalikit-idle") == 3
+        assert "in wait_here" in own_stacks("dalikit-idle", idle=False)
+    finally:
+        gate.set()
+        pool.close()
 
 
 def test_own_stacks() -> None:

@@ -213,6 +213,29 @@ def test_a_pass_longer_than_the_dataset_goes_over_it_in_laps() -> None:
     assert len(set(order[100:])) == 20
 
 
+@pytest.mark.parametrize("start", [10**14, 2**32 * 4096 - 100, 2**44 + 1])
+def test_far_places_have_the_permutation_of_their_epoch(start: int) -> None:
+    """Nothing wraps on the way there."""
+    count = 10**6 + 3
+    indices, places = KeyedInfiniteSampler(sample_count=count, start=0, step=1, seed=9).stretch(0, start, start + 200)
+    assert np.array_equal(places, np.arange(start, start + 200))
+    for epoch in np.unique(places // count).tolist():
+        mine = places // count == epoch
+        wanted = KeyedPermutation(count, (9, epoch, 0)).at(places[mine] % count)
+        assert np.array_equal(indices[mine], wanted)
+
+
+@pytest.mark.parametrize("size", [40, 61])
+def test_padding_begins_again_at_the_first_place_of_the_pass(size: int) -> None:
+    """Not of the dataset: a pass may be shorter or longer than it."""
+    whole = list(KeyedEpochSampler(sample_count=50, size=size, start=0, step=1))
+    for rank in range(7):
+        sampler = KeyedEpochSampler(sample_count=50, size=size, start=rank, step=7, tail="pad")
+        wanted = [place % size for place in range(rank, -(-size // 7) * 7, 7)]
+        assert sampler.places(0, 100).tolist() == wanted
+        assert list(sampler) == [whole[place] for place in wanted]
+
+
 def test_a_tail_of_another_kind() -> None:
     with pytest.raises(ValueError, match='tail is \'wrap\', but must be "uneven", "pad" or "drop"'):
         KeyedEpochSampler(sample_count=3, tail="wrap")  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,9 +31,9 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     whole = versions_module.index_shard
 
-    def noted(version: ObjectInfo) -> ShardIndex:
+    def noted(version: ObjectInfo, **options: Any) -> ShardIndex:
         calls.append(os.path.basename(version.uri))
-        return whole(version)
+        return whole(version, **options)
 
     monkeypatch.setattr(versions_module, "index_shard", noted)
     return calls
@@ -174,14 +175,29 @@ def test_a_shard_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pyte
     shard = write_shards(tmp_path / "d", [2])[0]
     whole = versions_module.index_shard
 
-    def meanwhile(version: ObjectInfo) -> ShardIndex:
-        index = whole(version)
+    def meanwhile(version: ObjectInfo, **options: Any) -> ShardIndex:
+        index = whole(version, **options)
         with open(shard, "ab") as file:
             file.write(bytes(512))
         return index
 
     monkeypatch.setattr(versions_module, "index_shard", meanwhile)
     with pytest.raises(DatasetError, match=r"was changed while it was indexed: it had .* and now has"):
+        index_settled(shard)
+
+
+def test_a_change_of_the_same_size_while_it_is_read_shows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its time."""
+    shard = write_shards(tmp_path / "d", [2])[0]
+    whole = versions_module.index_shard
+
+    def meanwhile(version: ObjectInfo, **options: Any) -> ShardIndex:
+        index = whole(version, **options)
+        os.utime(shard, ns=(10**18, 10**18))
+        return index
+
+    monkeypatch.setattr(versions_module, "index_shard", meanwhile)
+    with pytest.raises(DatasetError, match="was changed while it was indexed"):
         index_settled(shard)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from tar_shards import write_shards
 
 from dalikit.errors import DatasetError, DatasetNotFoundError
 from dalikit.shards import ShardIndex, build_index, read_index
+from dalikit.shards import bounds as bounds_module
 from dalikit.shards import file as file_module
+from dalikit.shards.bounds import check_columns
 from dalikit.shards.file import ForeignFileError, write_index
+from dalikit.shards.index import COLUMNS
 from dalikit.shards.merge import Part
 
 
@@ -27,6 +32,13 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "the.index"
     build_index(write_shards(tmp_path / "d", [3, 2]), path)
     return path
+
+
+def seal(path: Path) -> None:
+    """Puts the checksum right, as a file has it that was written so."""
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, 56, zlib.crc32(content[:56], zlib.crc32(content[64:])))
+    path.write_bytes(content)
 
 
 def change_json(path: Path, **changes: Any) -> None:
@@ -40,6 +52,7 @@ def change_json(path: Path, **changes: Any) -> None:
     assert len(text) <= size
     content[64 : 64 + size] = text.ljust(size)
     path.write_bytes(content)
+    seal(path)
 
 
 def change_column(path: Path, name: str, place: int, value: int) -> None:
@@ -51,6 +64,7 @@ def change_column(path: Path, name: str, place: int, value: int) -> None:
     original = getattr(index, name).tobytes()
     start = content.index(original, 64)
     path.write_bytes(content[:start] + column.tobytes() + content[start + len(original) :])
+    seal(path)
 
 
 WRONG_COLUMNS = [
@@ -111,8 +125,8 @@ def test_other_files(path: Path, tmp_path: Path) -> None:
         path.write_bytes(foreign)
         with pytest.raises(ForeignFileError, match=r"the\.index' is no index of shards"):
             read_index(path)
-    path.write_bytes(content[:8] + b"\2" + content[9:])
-    with pytest.raises(DatasetError, match="it has version 2, this dalikit reads version 1"):
+    path.write_bytes(content[:8] + b"\1" + content[9:])
+    with pytest.raises(DatasetError, match="it has version 1, this dalikit reads version 2"):
         read_index(path)
     for wrong in (content[:-1], content + b"x", content[:64]):
         path.write_bytes(wrong)
@@ -124,7 +138,7 @@ def test_other_files(path: Path, tmp_path: Path) -> None:
 
 
 def test_digest_finds_what_fits_but_is_not_what_was_written(path: Path) -> None:
-    """A class that changed: no bound tells."""
+    """A class that changed, under a checksum that was made to fit: no bound tells."""
     change_column(path, "sample_class", 0, 5)
     assert read_index(path).sample_class[0] == 5
     with pytest.raises(DatasetError, match="its columns are not those that were written"):
@@ -140,11 +154,98 @@ def test_any_bytes_are_refused_or_within_bounds(path: Path, data: st.DataObject)
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     changed = path.with_name("changed.index")
     changed.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
+    if changed.stat().st_size >= 64:
+        seal(changed)  # else nothing else would be looked at
     try:
         index = read_index(changed)
     except DatasetError:
         return
     touch_everything(index)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_flipped_bits_give_other_rows(path: Path, data: st.DataObject) -> None:
+    """Up to three anywhere: the file is refused, or says what it said."""
+    whole, content = read_index(path), bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, 8 * len(content) - 1), min_size=1, max_size=3, unique=True)):
+        content[place // 8] ^= 1 << place % 8
+    flipped = path.with_name("flipped.index")
+    flipped.write_bytes(content)
+    try:
+        index = read_index(flipped, shards=whole.shards)
+    except DatasetError:
+        return
+    assert (index.fingerprint, index.versions, index.extensions) == (
+        whole.fingerprint,
+        whole.versions,
+        whole.extensions,
+    )
+    assert all(np.array_equal(getattr(index, name), getattr(whole, name)) for name in COLUMNS)
+
+
+def test_a_flipped_bit_is_found_in_a_map_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large index is mapped; only who was told by the first reader that it is whole does not look again."""
+    monkeypatch.setattr(file_module, "_IN_MEMORY", 0)
+    pickled, content = pickle.dumps(read_index(path)), bytearray(path.read_bytes())
+    content[-9] ^= 4
+    path.write_bytes(content)
+    for read in (lambda: read_index(path), lambda: pickle.loads(pickled)):
+        with pytest.raises(DatasetError, match="its bytes are not those that were written; remove it, and it is made"):
+            read()
+    monkeypatch.setattr(file_module, "_CHECKED_AGAIN", 0)
+    assert len(pickle.loads(pickled)) == 5
+
+
+def test_an_index_that_is_written_over_kills_nobody(path: Path) -> None:
+    """As `cp` does it. Up to 64 MiB are in memory: a map would end the process by SIGBUS."""
+    index = read_index(path)
+    path.write_bytes(b"")
+    touch_everything(index)
+
+
+def test_shards_from_before_1970(tmp_path: Path) -> None:
+    """Archives of archives have such times."""
+    shard = write_shards(tmp_path / "d", [1])[0]
+    os.utime(shard, ns=(-5, -5_000_000_003))
+    built = build_index([shard], tmp_path / "old.index")
+    assert read_index(tmp_path / "old.index").versions == built.versions
+    assert built.versions[0].mtime_ns == -5_000_000_003
+
+
+def many_members(firsts: list[int]) -> dict[str, Any]:
+    """Columns of more members than are looked at together, of one sample each, in shards with these first samples."""
+    count = bounds_module._STEP + 20
+    numbers = np.arange(count + 1, dtype=np.uint64)
+    starts = np.array(firsts, np.uint64)[np.searchsorted(firsts, numbers[:-1], side="right") - 1]
+    return {
+        "shard_bounds": np.array([*firsts, count], np.uint64),
+        "sample_bounds": numbers,
+        "sample_class": np.zeros(count, np.int64),
+        "key_bounds": numbers,
+        "keys": np.full(count, 97, np.uint8),
+        "member_extension": np.zeros(count, np.uint16),
+        "member_offset": (numbers[:-1] - starts) * np.uint64(1024) + np.uint64(512),
+        "member_size": np.full(count, 512, np.uint64),
+        **{f"member_{name}": np.zeros(count, COLUMNS[f"member_{name}"]) for name in ("height", "width", "orientation")},
+    }
+
+
+@pytest.mark.parametrize("later", [[], [7], [bounds_module._STEP], [bounds_module._STEP + 5]])
+def test_bounds_of_many_members(later: list[int]) -> None:
+    """Members are looked at 2**18 at a time: a shard may begin anywhere, and none may overlap the one before it."""
+    shards = tuple(f"{number}.tar" for number in range(1 + len(later)))
+    columns = many_members([0, *later])
+    check_columns(ShardIndex(shards, ("jpg",), fingerprint="", **columns))
+    for place in (3, bounds_module._STEP - 1, bounds_module._STEP + 10):
+        sizes = columns["member_size"].copy()
+        sizes[place] = 513
+        changed = ShardIndex(shards, ("jpg",), fingerprint="", **columns | {"member_size": sizes})
+        if place + 1 in later:
+            check_columns(changed)  # the next one lies in another shard
+        else:
+            with pytest.raises(ValueError, match="a member overlaps the one before it"):
+                check_columns(changed)
 
 
 def touch_everything(index: ShardIndex) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,9 +35,9 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     whole = versions_module.index_shard
 
-    def noted(version: ObjectInfo) -> ShardIndex:
+    def noted(version: ObjectInfo, **options: Any) -> ShardIndex:
         calls.append(os.path.basename(version.uri))
-        return whole(version)
+        return whole(version, **options)
 
     monkeypatch.setattr(versions_module, "index_shard", noted)
     return calls
@@ -172,6 +173,79 @@ def test_another_index_in_its_place_is_not_taken(tmp_path: Path) -> None:
         pickle.loads(pickled)
 
 
+def test_an_index_that_another_process_puts_in_its_place_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two datasets with one `index=`, made at the same moment: each has its own rows, whoever was the last to write."""
+    path, other = tmp_path / "the.index", tmp_path / "other.index"
+    shards, others = write_shards(tmp_path / "d", [2, 1]), write_shards(tmp_path / "e", [2, 2])
+    build_index(others, other)
+    put = Path.replace
+
+    def replace_twice(self: Path, target: Path) -> Path:
+        put(self, target)
+        return put(other, target) if target == path else target
+
+    monkeypatch.setattr(Path, "replace", replace_twice)
+    index = open_index(shards, index=path)
+    assert (len(index), index.shards) == (3, tuple(shards))
+    assert len(read_index(path)) == 4
+    with pytest.raises(DatasetError, match="datasets of other shards need an index of their own"):
+        pickle.loads(pickle.dumps(index))
+
+
+def test_the_same_samples_at_other_places_are_not_taken(tmp_path: Path) -> None:
+    """Their fingerprint is the same; where they lie is not."""
+    shard, path = tmp_path / "a.tar", tmp_path / "the.index"
+    write_tar(shard, samples(2))
+    first = open_index([str(shard)], index=path)
+    pickled = pickle.dumps(first)
+    write_tar(shard, [("README", b"x" * 600), *samples(2)])
+    assert open_index([str(shard)], index=path).fingerprint == first.fingerprint
+    with pytest.raises(DatasetError, match="was made anew while it was in use"):
+        pickle.loads(pickled)
+
+
+def test_an_index_of_other_shards_of_the_same_size_and_time_is_not_used(tmp_path: Path, walked: list[str]) -> None:
+    """As copies are that were made by `cp -p`, or shards that were packed at once."""
+    shards = [str(write_tar(tmp_path / f"{name}.tar", [(f"{name}.cls", b"1")])) for name in "ab"]
+    for shard in shards:
+        os.utime(shard, ns=(10**18, 10**18))
+    path = tmp_path / "the.index"
+    assert open_index(shards[:1], index=path).key(0) == "a"
+    assert open_index(shards[1:], index=path).key(0) == "b"
+    assert walked == ["a.tar", "b.tar"]
+
+
+def test_a_shard_of_another_size_and_the_same_time_is_walked_again(tmp_path: Path, walked: list[str]) -> None:
+    """Its time was put back."""
+    shard = write_shards(tmp_path / "d", [2])[0]
+    os.utime(shard, ns=(10**18, 10**18))
+    assert len(open_index([shard])) == 2
+    write_tar(Path(shard), samples(30))
+    os.utime(shard, ns=(10**18, 10**18))
+    assert len(open_index([shard])) == 30
+    assert len(walked) == 2
+
+
+def test_where_an_index_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A "~" is the home folder, also of a folder of foreign indexes; an address is refused."""
+    shards = write_shards(tmp_path / "d", [1])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "idx").mkdir()
+    with pytest.raises(DatasetNotFoundError, match="has no index of shard"):
+        open_index(shards, index="~/idx")
+    assert open_index(shards, index="~/my.index").path == str(tmp_path / "my.index")
+    assert build_index(shards, "~/own.index").path == str(tmp_path / "own.index")
+    monkeypatch.chdir(tmp_path)
+    for address in ("s3://bucket/a.index", Path("s3://bucket/a.index"), "https://host/a.index?sig=SECRET"):
+        for make in (lambda: open_index(shards, index=address), lambda: build_index(shards, address)):  # noqa: B023
+            with pytest.raises(ArgumentError, match="must be a local file, not an address") as caught:
+                make()
+            assert "SECRET" not in str(caught.value)
+    assert sorted(os.listdir(tmp_path)) == ["d", "idx", "my.index", "own.index"]
+
+
 def test_a_broken_index_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With a warning."""
     shards = write_shards(tmp_path / "d", [2])
@@ -242,3 +316,17 @@ def test_many_shards_open_without_a_python_object_for_each_sample(tmp_path: Path
         bases.add(id(base.obj if isinstance(base, memoryview) else base))
         assert not getattr(index, name).flags.writeable
     assert len(bases) == 1
+
+
+def test_an_index_that_is_named_and_not_there_is_made_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slip in its name shows; the second time all is as it should be."""
+    shards, place = write_shards(tmp_path / "d", [3, 2]), tmp_path / "tpyo.index"
+    open_index(shards, index=place)
+    assert f"made index '{place}': 2 shards, 5 samples" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    caplog.clear()
+    open_index(shards, index=place)
+    open_index(shards)
+    assert caplog.text == ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import pickle
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,9 @@ from fault_server import FaultServer, fault_server
 from s3_server import use_server
 from tar_shards import samples, write_shards, write_tar
 
-from dalikit.errors import DatasetError, DatasetNotFoundError
+from dalikit import DataLoader
+from dalikit.datasets import WebDataset
+from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, SampleError
 from dalikit.shards import build_index, expand_shards, open_index, opening, verify_index
 from dalikit.shards.index import COLUMNS
 from dalikit.storage import stat_object
@@ -85,6 +89,68 @@ def test_signatures_in_addresses_may_change(server: FaultServer, caplog: pytest.
     assert index.path is not None
     assert b"signature" not in Path(index.path).read_bytes()
     assert "signature" not in caplog.text
+
+
+def test_addresses_that_differ_in_their_query_are_two_shards(server: FaultServer, local: list[str]) -> None:
+    """Unless it is a signature that differs. What the query holds is not written."""
+    for number, shard in enumerate(local):
+        server.objects[f"/get?id={number}"] = Path(shard).read_bytes()
+    shards = [f"{server.url}/get?id={number}" for number in range(3)]
+    index = open_index(shards)
+    assert [index.key(row) for row in range(9)] == [f"s{row:05d}" for row in range(9)]
+    assert index.path is not None
+    assert b"id=" not in Path(index.path).read_bytes()
+    read = gets(server)
+    assert open_index(shards).fingerprint == index.fingerprint
+    assert gets(server) == read
+    signed = f"{server.url}/bucket/data/shard-000.tar?X-Amz-Date="
+    with pytest.raises(ArgumentError, match=r"two addresses of '.*shard-000\.tar' differ only in .* a signature"):
+        open_index([f"{signed}1", f"{signed}2"])
+
+
+def test_names_of_objects_may_hold_a_question_mark(server: FaultServer) -> None:
+    """Of a store's objects it is a letter: they are not indexed anew each time."""
+    server.objects["/bucket/what?.tar"] = server.objects["/bucket/data/shard-001.tar"]
+    open_index(["s3://bucket/what?.tar"])
+    read = gets(server)
+    assert open_index(["s3://bucket/what?.tar"]).shards == ("s3://bucket/what?.tar",)
+    assert gets(server) == read
+
+
+def test_no_message_tells_a_signature(server: FaultServer, tmp_path: Path) -> None:
+    """Neither of the indexing nor of the reading."""
+    secret = f"{server.url}/bucket/data/shard-000.tar?X-Amz-Signature=SECRET"
+    index = open_index([secret])
+    whole = server.objects["/bucket/data/shard-000.tar"]
+    server.objects["/bucket/data/shard-000.tar"] = whole[:512] + bytes(100) + whole[612:1024] + b"x" * 2000
+    assert "SECRET" not in " ".join(verify_index(index))
+    texts = []
+    for content in (whole[:1500], b"x" * 2000, b"", gzip.compress(whole)):
+        server.objects["/bucket/data/shard-000.tar"] = content
+        with pytest.raises(DatasetError) as caught:
+            open_index([secret], index=tmp_path / "other.index")
+        texts.append(str(caught.value))
+    server.objects["/bucket/data/shard-000.tar"] = whole
+    dataset = WebDataset(secret, target="txt;jpg", image="cls")
+    with DataLoader(dataset, batch_size=1) as loader:
+        for fail in (lambda: dataset[0], lambda: next(iter(loader))):
+            with pytest.raises(SampleError) as failed:
+                fail()
+            texts.append(str(failed.value))
+    assert all("shard-000.tar?..." in text for text in texts)
+    assert "SECRET" not in " ".join(texts)
+
+
+def test_nobody_waits_for_the_other_shards_once_one_is_broken(server: FaultServer) -> None:
+    """Nor after Ctrl-C: those that are being read are given up, not read to their ends."""
+    names = [f"/bucket/data/shard-{number:03d}.tar" for number in range(3)]
+    server.objects[names[0]] = b"x" * 2000
+    for name in names[1:]:
+        server.faults[name] = ["stall"] * 8
+    begin = time.monotonic()
+    with pytest.raises(DatasetError, match=r"shard-000\.tar', offset 0"):
+        open_index([f"s3:/{name}" for name in names])
+    assert time.monotonic() - begin < 5
 
 
 def test_without_tag_and_time_an_index_is_never_used_again(

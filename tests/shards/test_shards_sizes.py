@@ -92,6 +92,30 @@ def test_exif_of_both_byte_orders(order: str, magic: bytes, kind: int, code: str
     assert measured(content) == (5, 7, 6) == pillows(content)
 
 
+def exif_segment(kind: int, count: int, header: bytes = b"Exif\0\0") -> bytes:
+    """An APP1 segment that turns the image by a quarter."""
+    tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, kind, count, 6, 0, 0)
+    return b"\xff\xe1" + struct.pack(">H", len(header + tiff) + 2) + header + tiff
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        exif_segment(1, 1),
+        exif_segment(3, 2),
+        exif_segment(3, 1, b"Exif\0\1"),
+        exif_segment(3, 1) * 2,
+        b"\xff\xe1\0\x0aExif\0\0no",
+    ],
+    ids=["bytes", "two numbers", "another header", "two of them", "cut off"],
+)
+def test_odd_exif_is_an_unknown_orientation(segments: bytes) -> None:
+    """Decoders differ over what it means: the one that will be used is asked when it is."""
+    plain = encode("RGB", (7, 5), "JPEG")
+    assert measured(plain[:2] + exif_segment(3, 1) + plain[2:]) == (5, 7, 6)
+    assert measured(plain[:2] + segments + plain[2:]) == (5, 7, 0)
+
+
 def test_webp_with_exif_has_an_unknown_orientation() -> None:
     """Its EXIF stands behind the pixels."""
     exif = Image.Exif()

@@ -38,7 +38,7 @@ def num_open_files():
 
 class TestReadLocal:
     def test_a_location_is_a_whole_file_unless_said_otherwise(self):
-        assert Location("a") == ("a", 0, None)
+        assert Location("a") == ("a", 0, None, None)
 
     def test_a_whole_file(self, file):
         view = read_local(Location(file), Arena())

@@ -248,7 +248,30 @@ def test_what_the_client_says(text: str, reason: str) -> None:
     """Its words become a reason: what to do, and nothing secret. (These need a cloud to come about.)"""
     import re
 
-    failure = explain(OSError(text))
-    assert re.search(reason, failure.reason)
-    assert "SECRET" not in failure.reason
-    assert len(failure.reason) < 450
+    told = explain(OSError(text)).explained("s3")
+    assert re.search(reason, told)
+    assert "SECRET" not in told
+    assert len(told) < 450
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("s3", ["AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE=1"]),
+        ("gs", ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SKIP_SIGNATURE=1"]),
+        ("az", ["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_SKIP_SIGNATURE=1"]),
+    ],
+)
+def test_each_store_names_its_own_variables(kind: str, names: list[str]) -> None:
+    """And no other's, where credentials are wanted."""
+    told = explain(PermissionError("Server returned non-2xx status code: 403 Forbidden: ")).explained(kind)
+    assert all(name in told for name in names)
+    assert [other for other in ("AWS", "GOOGLE", "AZURE") if other in told] == [names[0].partition("_")[0]]
+
+
+def test_azure_wants_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which an az:// address does not name."""
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    forget_stores()
+    with pytest.raises(ArgumentError, match=r"'az://container/a' cannot be opened.* AZURE_STORAGE_ACCOUNT_NAME, and"):
+        stores.open_store(parse_address("az://container/a"))

@@ -76,6 +76,12 @@ def test_what_is_not_there() -> None:
         read(Location(f"s3://{BUCKET}/missing", 0, 5), Arena())
     with pytest.raises(DatasetNotFoundError, match=r"object 's3://photographs/missing' is not there"):
         stat_object(f"s3://{BUCKET}/missing")
+    with pytest.raises(
+        DatasetNotFoundError, match=r"is not there \(answer 404 NoSuchBucket\): there is no such bucket"
+    ):
+        stat_object("s3://no-such-bucket/0.tar")
+    with pytest.raises(ReadError, match=r"is not there \(answer 404 NoSuchBucket\): there is no such bucket"):
+        read(Location("s3://no-such-bucket/0.tar", 0, 5), Arena())
     with pytest.raises(DatasetNotFoundError, match=r"is not there .*NoSuchBucket"):
         list_objects("s3://no-such-bucket")
 
@@ -121,7 +127,7 @@ def test_a_batch_out_of_a_shard() -> None:
     with ThreadPoolExecutor(16) as pool:
         rows = dict(row for rows in pool.map(fetch, range(16)) for row in rows)
     assert sorted(rows) == list(range(64))
-    for row, (_, offset, size) in enumerate(locations):
+    for row, (_, offset, size, _) in enumerate(locations):
         assert rows[row] == SHARD[offset : offset + (size or 0)]
     assert len(stores._stores) == 1
 

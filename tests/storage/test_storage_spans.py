@@ -85,7 +85,7 @@ def test_every_row_gets_its_bytes(locations: list[Location], gap: int, max_size:
     for span in spans:
         data = read_span(span)
         for row, view in split_span(span, locations, data):
-            uri, offset, size = locations[row]
+            uri, offset, size, _ = locations[row]
             stop = None if size is None else offset + size
             assert view.tobytes() == OBJECTS[uri][offset:stop]
             assert np.shares_memory(view, data)

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from dalikit.datasets.adapters.adaptation import Adaptation
 from dalikit.datasets.adapters.adapted import AdaptedDataset, Options
-from dalikit.datasets.adapters.certain import Adaptation, adapt
+from dalikit.datasets.adapters.certain import adapt
 from dalikit.datasets.adapters.huggingface import HuggingFaceFiles, HuggingFaceImages, encode_huggingface
 from dalikit.datasets.adapters.litdata import LitDataImages, encode_litdata
 from dalikit.datasets.adapters.mosaic import MosaicImages, encode_mosaic
@@ -56,7 +57,9 @@ def as_encoded(
 
     Known are torchvision's datasets with a `loader` (ImageFolder, ImageNet, Food101, ...), timm's ImageDataset and
     readers, Hugging Face's `datasets.Dataset`, LitData's and MosaicML's StreamingDataset. Images come out as RGB. The
-    dataset itself is not changed; what is done to it later on may not be seen.
+    dataset itself is not changed. It is taken as it is now: what is set on it later (`dataset.transform = ...`,
+    `dataset.samples = ...`) is not seen and not reported; adapt it anew then. Lists that it holds are shared, so what
+    is changed within them is seen, but a loader made before has its length.
 
     Args:
         dataset: the dataset. One that has `get_image_data` already is given back as it is.

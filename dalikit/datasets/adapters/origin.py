@@ -6,10 +6,16 @@ from typing import Any
 
 from dalikit.errors import ArgumentError
 
-__all__ = ["check_not_overridden", "find_class", "overridden"]
+__all__ = ["check_not_overridden", "find_class", "overridden", "own_members"]
 
 _METHODS = ("__getitem__", "__getitems__", "__len__")
 """What says which items a dataset has."""
+
+
+_OF_ANY_CLASS = frozenset(
+    {"__annotate__", "__annotate_func__", "__dict__", "__init__", "__init_subclass__", "__repr__", "__weakref__"}
+)
+"""Code of a class that it has in any case, or that has no say in what its items are."""
 
 
 def find_class(thing: Any, package: str, *names: str) -> type | None:
@@ -28,6 +34,20 @@ def overridden(dataset: Any, package: str) -> list[str]:
         if owner is not None and not _is_of(owner, package):
             found.append(name)
     return found
+
+
+def own_members(dataset: Any, origin: type) -> set[str]:
+    """What the classes of a dataset define beside those that `origin` is derived from; not how it is made, nor what
+    Python itself notes down in a class, such as `__module__` or, when it is first copied, `__slotnames__`.
+    """
+    kinds = [cls for cls in type(dataset).__mro__ if cls not in origin.__mro__]
+    return {name for cls in kinds for name, value in vars(cls).items() if not _is_note(name, value)}
+
+
+def _is_note(name: str, value: Any) -> bool:
+    if not name.startswith("__"):
+        return False
+    return name in _OF_ANY_CLASS or not (callable(value) or hasattr(type(value), "__get__"))
 
 
 def check_not_overridden(dataset: Any, package: str, what: str) -> None:

@@ -9,39 +9,20 @@ import sys
 from typing import Any
 
 from dalikit.datasets.adapters.adapted import Options
-from dalikit.datasets.adapters.origin import check_not_overridden, find_class, overridden
+from dalikit.datasets.adapters.layouts import LOADERS, PACKAGE, Layout, layout_of, transforms_of
+from dalikit.datasets.adapters.origin import check_not_overridden, find_class
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import ArgumentError
 from dalikit.storage import Location
 
-__all__ = ["TorchvisionFiles", "adapt_torchvision", "encode_torchvision"]
-
-_PACKAGE = "torchvision.datasets"
-
-_LOADER_OF = {
-    **dict.fromkeys(
-        (
-            "CLEVRClassification", "DTD", "DatasetFolder", "FGVCAircraft", "Flickr8k", "Flickr30k", "Flowers102",
-            "Food101", "INaturalist", "Imagenette", "Omniglot", "Places365", "RenderedSST2", "SBU", "SUN397",
-            "StanfordCars",
-        ),
-        "loader",
-    ),
-    "LFWPeople": "_loader",
-}  # fmt: skip
-"""The classes whose `__getitem__` does loader(path), the transforms, and nothing else, as read in torchvision 0.28; and
-the attribute that holds the loader. ImageFolder, ImageNet, Country211 and EuroSAT have DatasetFolder's."""
-
-_JOINT = ("Places365",)
-"""Those that call `transforms`; the others call `transform` and `target_transform`."""
-
-_LOADERS = ("default_loader", "pil_loader")
+__all__ = ["TorchvisionFiles", "encode_torchvision", "refusal"]
 
 
 class TorchvisionFiles(StoredDataset):
     """The files and targets of a torchvision dataset, read around its loader. Thread-safe; pickles if the dataset does.
 
-    Rows are asked for when they are needed: a dataset whose `samples` are cut shorter is shorter here too.
+    Rows are asked for when they are needed. What the dataset's attributes are is taken when the view is made: a list
+    that is changed in place is changed here too, an attribute that is set later is not seen (see `check_unchanged`).
 
     Args:
         dataset: one that `encode_torchvision` takes.
@@ -55,12 +36,17 @@ class TorchvisionFiles(StoredDataset):
     def __init__(self, dataset: Any, transform: Any, target_transform: Any) -> None:
         super().__init__(transform, target_transform)
         self.dataset = dataset
+        layout = layout_of(dataset)
+        assert layout is not None  # else it was refused
+        self._layout = layout
         self._rows = copy.copy(dataset)  # whose items are (path, target)
-        setattr(self._rows, _LOADER_OF[_reader_of(dataset).__name__], _path_itself)
+        setattr(self._rows, layout.loader, _path_itself)
         self._rows.transform = self._rows.target_transform = self._rows.transforms = None
         root = getattr(dataset, "root", None)
-        self._prefix = os.path.join(os.fspath(root), "") if root else ""
+        self._prefix = os.path.join(os.fsdecode(root), "") if root else ""
         self._fingerprint: str | None = None
+        self._made_of = _parts_of(dataset, layout)
+        self._made_with = len(getattr(dataset, layout.files))
 
     def __len__(self) -> int:
         """How many rows."""
@@ -72,7 +58,7 @@ class TorchvisionFiles(StoredDataset):
 
     def get_location(self, index: int) -> Location:
         """The file of row `index`."""
-        return Location(os.fspath(self._rows[self._row(index)][0]))
+        return Location(os.fsdecode(self._rows[self._row(index)][0]))
 
     def get_target(self, index: int) -> Any:
         """The target of row `index`, as torchvision has it before `target_transform`: a class, captions, ..."""
@@ -91,10 +77,33 @@ class TorchvisionFiles(StoredDataset):
             digest = hashlib.blake2b(type(self.dataset).__name__.encode(), digest_size=8)
             for row in range(len(self)):
                 path, target = self._rows[row]
-                name = os.fsencode(os.fspath(path).removeprefix(self._prefix))
+                name = os.fsencode(os.fsdecode(path).removeprefix(self._prefix))
                 digest.update(b"%b\0%b\0" % (name, repr(target).encode("utf-8", "surrogateescape")))
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+    @property
+    def change(self) -> str | None:
+        """What became of the dataset since the view was made, so that its items are others now; None: nothing. What is
+        done within its transforms is not looked for.
+        """
+        now = _parts_of(self.dataset, self._layout)
+        for name, value in self._made_of.items():
+            if now[name] is not value:
+                return f"{type(self.dataset).__name__}.{name} was set"
+        files = self._layout.files
+        count = len(now[files])
+        if count != self._made_with:
+            return f"{type(self.dataset).__name__}.{files} had {self._made_with} rows and was changed to {count}"
+        return None
+
+    def check_unchanged(self) -> None:
+        """Raises ArgumentError if the dataset's items are others now, where that could not be seen here."""
+        change = self.change
+        if change is not None:
+            raise ArgumentError(
+                f"{change} after the loader was made; make a new loader (it reads the dataset as it was)"
+            )
 
 
 def encode_torchvision(dataset: Any, options: Options) -> TorchvisionFiles | None:
@@ -103,14 +112,14 @@ def encode_torchvision(dataset: Any, options: Options) -> TorchvisionFiles | Non
     Raises:
         ArgumentError: it is one that cannot be read around its loader.
     """
-    if find_class(dataset, _PACKAGE) is None:
+    if find_class(dataset, PACKAGE) is None:
         return None
     options.refuse_columns(dataset)
-    check_not_overridden(dataset, _PACKAGE, "torchvision")
-    reason = _refusal(dataset)
+    check_not_overridden(dataset, PACKAGE, "torchvision")
+    reason = refusal(dataset)
     if reason is not None:
         raise ArgumentError(f"as_encoded({type(dataset).__name__}): {reason}")
-    transform, target_transform = _transforms_of(dataset)
+    transform, target_transform = transforms_of(dataset)
     return TorchvisionFiles(
         dataset,
         transform if options.transform is None else options.transform,
@@ -118,36 +127,23 @@ def encode_torchvision(dataset: Any, options: Options) -> TorchvisionFiles | Non
     )
 
 
-def adapt_torchvision(dataset: Any) -> TorchvisionFiles | None:
-    """The same where it is certain that it gives the same images; None: it is not, or it is none of torchvision's.
-
-    Certain means: the methods are torchvision's own, files are opened by its default loader, which decodes by Pillow,
-    and no joint `transforms` is set. What the transforms are is not looked at.
-    """
-    if find_class(dataset, _PACKAGE) is None or overridden(dataset, _PACKAGE):
-        return None
-    package: Any = sys.modules.get("torchvision")
-    if _refusal(dataset) is not None or package is None or package.get_image_backend() != "PIL":
-        return None
-    return TorchvisionFiles(dataset, *_transforms_of(dataset))
-
-
-def _reader_of(dataset: Any) -> type:
-    """The class whose `__getitem__` it has."""
-    return next(cls for cls in type(dataset).__mro__ if "__getitem__" in vars(cls))
-
-
-def _refusal(dataset: Any) -> str | None:
+def refusal(dataset: Any) -> str | None:
     """Why a dataset of torchvision's cannot be read around its loader; None: it can be."""
-    kind = _reader_of(dataset).__name__
-    if kind not in _LOADER_OF:
+    layout = layout_of(dataset)
+    if layout is None:
         return (
             "torchvision opens its images itself, without a loader that could be replaced. Give the dataset itself to "
             "the loader: its items are decoded by torchvision, and transformed by the loader's transform="
         )
-    name = _LOADER_OF[kind]
-    loader, known = getattr(dataset, name, None), sys.modules[f"{_PACKAGE}.folder"]
-    if not any(loader is getattr(known, each) for each in _LOADERS):
+    computed = layout.computed(dataset)
+    if computed:
+        return (
+            f"its class computes {' and '.join(computed)}, which torchvision keeps as plain attributes; set them in "
+            "__init__ instead"
+        )
+    name = layout.loader
+    loader, known = getattr(dataset, name, None), sys.modules[f"{PACKAGE}.folder"]
+    if not any(loader is getattr(known, each) for each in LOADERS):
         return (
             f"its {name} is {loader!r}, and only torchvision's default_loader and pil_loader are known to decode whole "
             f"image files to RGB. If dalikit is to decode them instead, set dataset.{name} = "
@@ -162,10 +158,11 @@ def _refusal(dataset: Any) -> str | None:
     return None
 
 
-def _transforms_of(dataset: Any) -> tuple[Any, Any]:
-    """Its transform and target_transform, as its `__getitem__` applies them."""
-    source = dataset.transforms if _reader_of(dataset).__name__ in _JOINT else dataset
-    return getattr(source, "transform", None), getattr(source, "target_transform", None)
+def _parts_of(dataset: Any, layout: Layout) -> dict[str, Any]:
+    """What an item is made of."""
+    transform, target_transform = transforms_of(dataset)
+    parts = {name: getattr(dataset, name, None) for name in layout.attributes}
+    return {**parts, "transform": transform, "target_transform": target_transform}
 
 
 def _path_itself(path: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 from dalikit.datasets.base import Encoded, declares_images, row_of
+from dalikit.datasets.dino.tabled import no_target
 from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped, measures
 from dalikit.datasets.wrapped import comes_first, unwrap
 from dalikit.errors import ArgumentError
@@ -30,8 +31,8 @@ class DatasetWithEnumeratedTargets:
     has of `get_location`, `get_batch`, `get_key`, `image_size`, `get_image_relpath` and `fingerprint` those that the
     dataset has, and its `transform`. torch's Subset and ConcatDataset of such datasets are looked into.
 
-    A target that is None becomes the number beside it, as in DINOv2, so that a batch of them can be collated; in
-    `get_target`, which gives targets as they are stored, it is None.
+    A target that is None, or that of ImageNet's TEST split, becomes the number beside it, as in DINOv2, so that a batch
+    of them can be collated; in `get_target`, which gives targets as they are stored, it is None.
 
     It is deterministic, thread-safe and pickles if the dataset is and does.
 
@@ -85,7 +86,8 @@ class DatasetWithEnumeratedTargets:
         """The image as the dataset gives it, and (number, target). Raises IndexError, and what the dataset does."""
         number, row = self._find(index)
         image, target = self._dataset[row]
-        return image, _enumerate(number, target)
+        missing = getattr(self._inner, "target_transform", None) is no_target
+        return image, _enumerate(number, None if missing else target)
 
     def _find(self, index: int) -> tuple[int, int]:
         """The number of a row, and the row of the dataset. Raises IndexError."""
@@ -101,7 +103,7 @@ class _TargetTransform:
     """What a dataset does to its targets, done to the target beside a number."""
 
     def __init__(self, transform: Callable[[Any], Any] | None) -> None:
-        self._transform = transform
+        self._transform = None if transform is no_target else transform
 
     def __call__(self, target: tuple[int, Any]) -> tuple[int, Any]:
         number, value = target

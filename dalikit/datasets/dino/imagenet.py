@@ -24,9 +24,10 @@ from dalikit.datasets.dino.entries import (
 )
 from dalikit.datasets.dino.imagenet_files import Labels, find_files, list_test_files, read_labels
 from dalikit.datasets.dino.splits import find_split
-from dalikit.datasets.dino.tabled import TabledDataset
+from dalikit.datasets.dino.tabled import TabledDataset, no_target
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
 from dalikit.storage import Location
+from dalikit.storage.remote.address import redact
 
 __all__ = ["ImageNet", "ImageNetSplit"]
 
@@ -97,7 +98,8 @@ class ImageNet(TabledDataset):
         root: the folder of the images, or its address: "s3://bucket/imagenet".
         extra: the folder of the tables.
         transform: what is done to an image; carried out by the loader.
-        target_transform: a callable for the target.
+        target_transform: a callable for the target. None in the test split: one that makes () of it, as there is none:
+            a batch's targets are then [].
 
     Attributes:
         root: as it was given, with `~` expanded.
@@ -122,6 +124,8 @@ class ImageNet(TabledDataset):
         target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         self._split = find_split(ImageNetSplit, split)
+        if self._split is ImageNetSplit.TEST and target_transform is None:
+            target_transform = no_target
         super().__init__(root, extra, transform, target_transform)
 
     @property
@@ -140,7 +144,7 @@ class ImageNet(TabledDataset):
         return self._split.get_image_relpath(self._number("actual_index", row), class_id)
 
     def get_target(self, index: int) -> int | None:
-        """The class of row `index`; None in the test split, whose classes are not published."""
+        """The class of row `index`; None in the test split, whose classes are not published (an item has ())."""
         row = self._row(index)
         return None if self._split is ImageNetSplit.TEST else self._number("class_index", row)
 
@@ -228,7 +232,7 @@ class ImageNet(TabledDataset):
 
     @property
     def _remedy(self) -> str:
-        made = f"ImageNet(split={self._split.name!r}, root={self.root!r}, extra={self.extra!r})"
+        made = f"ImageNet(split={self._split.name!r}, root={redact(self.root)!r}, extra={self.extra!r})"
         return f"make it once, in Python: from dalikit.datasets import ImageNet; {made}.dump_extra()"
 
     @property

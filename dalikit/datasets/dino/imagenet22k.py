@@ -26,6 +26,7 @@ from dalikit.datasets.listing import open_root
 from dalikit.errors import DatasetError, EmptyDatasetError
 from dalikit.progress import progress_bar
 from dalikit.storage import Location
+from dalikit.storage.remote.address import redact
 
 __all__ = ["ImageNet22k"]
 
@@ -167,7 +168,7 @@ class ImageNet22k(TabledDataset):
 
     @property
     def _remedy(self) -> str:
-        made = f"ImageNet22k(root={self.root!r}, extra={self.extra!r})"
+        made = f"ImageNet22k(root={redact(self.root)!r}, extra={self.extra!r})"
         return f"make it once, in Python: from dalikit.datasets import ImageNet22k; {made}.dump_extra()"
 
     @property

@@ -17,13 +17,14 @@ from dalikit.datasets.paths import PathTable, join_paths
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import DatasetError, DecodeError, EmptyDatasetError, ReadError
 from dalikit.storage import Arena, Location, is_remote, read, read_stream
+from dalikit.storage.remote.address import check_host, redact
 
 __all__ = ["DenseDataset", "ListedDataset", "check_relative", "decode_dense", "read_lines", "root_prefix"]
 
 
 def root_prefix(root: str | os.PathLike[str]) -> str:
     """A root's path or address, ended by a slash. Raises what `open_root` does."""
-    path = root if isinstance(root, str) and is_remote(root) else open_root(root)
+    path = check_host(root) if isinstance(root, str) and is_remote(root) else open_root(root)
     return path if path.endswith("/") else path + "/"
 
 
@@ -114,7 +115,7 @@ class ListedDataset(StoredDataset):
 
     def __repr__(self) -> str:
         """The root, and how much is in it."""
-        return f"{type(self).__name__}(root={self.root!r}, num_samples={len(self)})"
+        return f"{type(self).__name__}(root={redact(self.root)!r}, num_samples={len(self)})"
 
     def get_location(self, index: int) -> Location:
         """The file of row `index`."""

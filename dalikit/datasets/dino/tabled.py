@@ -17,8 +17,15 @@ from dalikit.datasets.listing import open_root
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import ArgumentError, DatasetError
 from dalikit.storage import is_remote
+from dalikit.storage.remote.address import check_host, redact
 
-__all__ = ["TabledDataset"]
+__all__ = ["TabledDataset", "no_target"]
+
+
+def no_target(target: None) -> tuple[()]:
+    """The `target_transform` of rows without a target: (), which is collated to []. torch's collation takes no None."""
+    del target
+    return ()
 
 
 class TabledDataset(StoredDataset):
@@ -39,7 +46,7 @@ class TabledDataset(StoredDataset):
         target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(transform, target_transform)
-        self.root = root if isinstance(root, str) and is_remote(root) else open_root(root)
+        self.root = check_host(root) if isinstance(root, str) and is_remote(root) else open_root(root)
         self.extra = _check_extra(extra)
         self._prefix = self.root if self.root.endswith("/") else self.root + "/"
         self._columns: Mapping[str, Table] | None = None
@@ -124,7 +131,7 @@ class TabledDataset(StoredDataset):
             told = f"num_samples={len(self)}"
         except DatasetError:
             told = "no table of entries"
-        return f"{self._described}root={self.root!r}, extra={self.extra!r}, {told})"
+        return f"{self._described}root={redact(self.root)!r}, extra={self.extra!r}, {told})"
 
     @property
     def _described(self) -> str:
@@ -157,5 +164,6 @@ def _check_extra(extra: str | os.PathLike[str]) -> str:
     """The path of the folder of tables, which need not be there yet."""
     path = os.fspath(extra) if isinstance(extra, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path or is_remote(path):
-        raise ArgumentError(f"extra must be the path of a folder on this machine, got {extra!r}")
+        shown = redact(extra) if isinstance(extra, str) else extra
+        raise ArgumentError(f"extra must be the path of a folder on this machine, got {shown!r}")
     return os.path.expanduser(path)

@@ -13,12 +13,19 @@ import numpy.typing as npt
 from dalikit.datasets.manifest.rows import Block, Values
 from dalikit.datasets.paths import join_paths
 from dalikit.errors import ArgumentError, DatasetError
+from dalikit.storage.remote.address import check_host, redact
 
 __all__ = ["PathColumn", "TargetColumn", "place_of_row", "whole_numbers"]
 
 _FLAGS = re.IGNORECASE | re.ASCII
 _WHOLE = re.compile(r"(?:[+-]?[0-9]+\0)*")
 _FLOAT = re.compile(r"(?:[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf|nan)\0)*", _FLAGS)
+
+_AUTHORITY = re.compile(rb"://[^/\0]*[@:]")
+"""Of an address that holds a password, or a port."""
+
+_SLIPS = 0.1
+"""With fewer different texts among numbers, they are slips ("NA"), not names of classes."""
 
 _INTEGERS, _FLOATS, _TEXTS = range(3)  # each holds the ones before
 
@@ -36,22 +43,40 @@ class PathColumn:
         self._file = file
         self._blocks: list[bytes] = []
         self._hashes: list[npt.NDArray[np.int64]] = []
+        self._hosts: set[bytes] = set()  # that have a port and no password
 
     def add(self, block: Block, start: int) -> None:
         """The paths of a block whose first row is `start`.
 
         Raises:
-            DatasetError: a path is empty, or holds a null character.
+            DatasetError: a path is empty, holds a null character, or is an address with a password.
         """
         paths = block.paths
         joined = b"" if "" in paths else _encode(paths)
         if joined.count(0) != len(paths):
             wrong = next(place for place, path in enumerate(paths) if not path or "\0" in path or not _encode([path]))
             raise DatasetError(
-                f"{place_of_row(self._file, block, wrong, start)}: {paths[wrong]!r} cannot be the path of an image"
+                f"{place_of_row(self._file, block, wrong, start)}: {redact(paths[wrong])!r} cannot be the path of an "
+                "image"
             )
+        self._check_hosts(joined, block, start)
         self._blocks.append(joined)
         self._hashes.append(np.fromiter(map(hash, paths), np.int64, len(paths)))
+
+    def _check_hosts(self, joined: bytes, block: Block, start: int) -> None:
+        """Refuses addresses with a password, which would stand in keys and pickles, and with malformed hosts."""
+        for found in _AUTHORITY.finditer(joined):
+            first, slash = joined.rfind(b"\0", 0, found.start()) + 1, joined.find(b"/", found.end())
+            last = joined.find(b"\0", found.end())
+            host = joined[first : last if slash < 0 else min(slash, last)]
+            if host in self._hosts:
+                continue
+            try:
+                check_host(host.decode("utf-8", "surrogateescape"))
+            except ArgumentError as error:
+                place = joined.count(b"\0", 0, first)
+                raise DatasetError(f"{place_of_row(self._file, block, place, start)}: {error}") from None
+            self._hosts.add(host)
 
     def finish(self) -> tuple[bytes, npt.NDArray[np.int64]]:
         """All paths, as `join_paths` joins them; and int64: the rows, sorted, whose path an earlier row has too."""
@@ -104,7 +129,7 @@ class TargetColumn:
         """The targets of a block whose first row is `start`.
 
         Raises:
-            DatasetError: a target is empty, or a whole number beyond 64 bits.
+            DatasetError: a target is empty, holds a null character, or is a whole number beyond 64 bits.
         """
         values = block.targets
         if values is None:
@@ -119,6 +144,12 @@ class TargetColumn:
         for first, stop in pairwise((0, 1, len(texts)) if start == 0 else (0, len(texts))):
             if first < stop:  # the first row by itself: it may be a header
                 joined = "\0".join(texts[first:stop]) + "\0"
+                if joined.count("\0") != stop - first:
+                    wrong = next(place for place, text in enumerate(texts) if "\0" in text)
+                    raise DatasetError(
+                        f"{place_of_row(self._file, block, wrong, start)}: target {texts[wrong][:50]!r} holds a null "
+                        "character"
+                    )
                 self._texts.append(joined)
                 self._kinds.append(_kind(joined))
                 self._blocks.append(Block((), lines=None if block.lines is None else block.lines[first:stop]))
@@ -128,7 +159,7 @@ class TargetColumn:
         """The targets (n,), int64 or float64, or None; and the names of the classes in their order, if they are names.
 
         Raises:
-            DatasetError: a whole number has more than 64 bits.
+            DatasetError: a whole number has more than 64 bits; or nearly all targets are numbers, and some are not.
             ArgumentError: the first row is a header of unknown names.
         """
         if self._arrays:
@@ -152,6 +183,7 @@ class TargetColumn:
         names: set[str] = set()
         for block in self._texts:
             names.update(block[:-1].split("\0"))
+        self._check_names(names)
         classes = sorted(names)
         number = {name: place for place, name in enumerate(classes)}
         parts = []
@@ -159,6 +191,21 @@ class TargetColumn:
             texts = block[:-1].split("\0")
             parts.append(np.fromiter(map(number.__getitem__, texts), np.int64, len(texts)))
         return np.concatenate(parts), classes
+
+    def _check_names(self, names: set[str]) -> None:
+        """Refuses numbers with a slip among them, which would make names of classes of them all."""
+        others = {name for name in names if not _FLOAT.fullmatch(name + "\0")}
+        if len(others) >= _SLIPS * len(names):
+            return
+        for texts, block, start in zip(self._texts, self._blocks, self._starts, strict=False):
+            wrong = next((place for place, text in enumerate(texts[:-1].split("\0")) if text in others), None)
+            if wrong is not None:
+                target = texts.split("\0")[wrong][:50]
+                raise DatasetError(
+                    f"{place_of_row(self._file, block, wrong, start)}: target {target!r} is no number, and "
+                    f"{len(names) - len(others)} of the {len(names)} different targets are; correct the row, or leave "
+                    "it out"
+                )
 
 
 def _kind(joined: str) -> int:

@@ -18,10 +18,10 @@ from dalikit.datasets.manifest.parquet import read_parquet
 from dalikit.datasets.manifest.rows import Block, read_table, read_text
 from dalikit.datasets.paths import PathTable, join_paths
 from dalikit.datasets.stored import StoredDataset
-from dalikit.errors import ArgumentError, EmptyDatasetError
-from dalikit.storage import Location, is_remote
+from dalikit.errors import ArgumentError, DatasetNotFoundError, EmptyDatasetError
+from dalikit.storage import Location, check_scheme, is_remote
 from dalikit.storage.location import SCHEMES
-from dalikit.storage.remote.address import redact
+from dalikit.storage.remote.address import check_host, redact
 
 __all__ = ["KINDS", "Manifest"]
 
@@ -29,6 +29,9 @@ KINDS = {"csv": (".csv",), "tsv": (".tsv", ".tab"), "parquet": (".parquet", ".pq
 """Kinds of list, and how their files' names end; any other name is that of a text."""
 
 _REMOTE = re.compile(rb"(?:\A|\0)(?:%s)://" % "|".join(SCHEMES).encode(), re.IGNORECASE)
+
+_TRIED = 8
+"""Rows whose files are looked for when no root was given: one that is missing is a bad row, not a wrong folder."""
 
 _Numbers = npt.NDArray[np.int64]
 
@@ -63,8 +66,9 @@ class Manifest(StoredDataset):
         image: the name of the column with paths. None: known names are looked for.
         target: the name of the column with targets. None: known names are looked for. "none": there are none: each
             is then (), which is collated to []: torch's collation takes no None.
-        offset: the name of a column with each image's first byte in its file. None: 0.
-        size: the name of a column with its number of bytes. None: up to the end of the file.
+        offset: the name of a column with each image's first byte in its file; goes with `size`. None: an image is a
+            whole file.
+        size: the name of a column with its number of bytes; goes with `offset`.
         kind: "csv", "tsv", "parquet" or "text". None: by the end of the file's name; text if it is none of theirs.
         transform: what is done to an image; carried out by the loader (see `__getitem__`).
         target_transform: a callable for the target.
@@ -79,7 +83,7 @@ class Manifest(StoredDataset):
 
     Raises:
         ArgumentError: an argument is not of its form, or which column is which cannot be told.
-        DatasetNotFoundError: the list is not there.
+        DatasetNotFoundError: the list is not there; or, if no root was given, none of the first files is.
         DatasetError: it cannot be read, or a row is broken; the line is named.
         EmptyDatasetError: it has no row.
     """
@@ -115,6 +119,8 @@ class Manifest(StoredDataset):
             if column is not None:
                 column.flags.writeable = False
         self._fingerprint: str | None = None
+        if root is None:
+            self._check_root()
 
     def __len__(self) -> int:
         """How many rows."""
@@ -147,6 +153,19 @@ class Manifest(StoredDataset):
         again = place < len(self._repeats) and self._repeats[place] == row
         return f"{path}{self._mark}{row}" if again else path
 
+    def _check_root(self) -> None:
+        """Refuses a folder that none of the first files lies in: a list is often elsewhere than its images."""
+        paths = [self._paths[row] for row in range(min(_TRIED, len(self)))]
+        files = [self._prefix + path for path in paths]
+        if is_remote(self.root) or any(path.startswith("/") or is_remote(path) for path in paths):
+            return
+        if any(map(os.path.exists, files)):
+            return
+        raise DatasetNotFoundError(
+            f"Manifest {redact(self.file)!r}: {files[0]!r} is not there, nor is any of the first {len(files)}. Say "
+            f"root= if paths are relative to another folder than the list's, {os.path.abspath(self.root)!r}"
+        )
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits, hashed from the paths as they are listed, targets, classes, offsets and sizes."""
@@ -169,7 +188,7 @@ def _as_path(name: str, value: Any) -> str:
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise ArgumentError(f"{name} must be a path or an address, got {value!r}")
-    return path if is_remote(path) else os.path.expanduser(path)
+    return check_host(path) if is_remote(path) else os.path.expanduser(check_scheme(name, path))
 
 
 def _folder_of(file: str) -> str:
@@ -197,6 +216,12 @@ def _blocks(file: str, kind: str | None, columns: dict[str, str | None]) -> Iter
     for key, name in columns.items():
         if name is not None and (not isinstance(name, str) or not name):
             raise ArgumentError(f"{key} must be the name of a column, or None, got {name!r}")
+    if (columns["offset"] is None) != (columns["size"] is None):
+        given, missing = ("offset", "size") if columns["size"] is None else ("size", "offset")
+        raise ArgumentError(
+            f"{given}={columns[given]!r} without {missing}: give both (where in its file an image begins, and its "
+            "number of bytes), or neither if each file is an image"
+        )
     if kind == "parquet":
         return read_parquet(file, **columns)
     if kind in ("csv", "tsv"):

@@ -12,23 +12,41 @@ from typing import Any
 
 import numpy.typing as npt
 
+from dalikit.datasets.listing import EXTENSIONS
 from dalikit.errors import ArgumentError, DatasetError
 from dalikit.storage import read_stream
-from dalikit.storage.remote.address import redact
+from dalikit.storage.remote.address import redact, redact_text
 
 __all__ = ["IMAGE_NAMES", "TARGET_NAMES", "Block", "Columns", "Values", "choose_columns", "read_table", "read_text"]
 
 IMAGE_NAMES = (
     "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path",
+    "image_file", "image_name", "img_file", "img_name", "photo", "photo_path", "picture", "pic", "fname", "image_url",
+    "img_url", "url", "uri",
 )  # fmt: skip
 """Column names that are taken for the image's, in any case, the first first."""
-TARGET_NAMES = ("target", "label", "class", "cls", "category", "class_id", "label_id", "category_id")
+TARGET_NAMES = (
+    "target", "label", "class", "cls", "category", "class_id", "label_id", "category_id", "class_name", "label_name",
+    "category_name", "species", "breed", "y",
+)  # fmt: skip
 """Column names that are taken for the target's."""
 
 _BLOCK = 1 << 13  # rows; what they take of memory on the way fits into the cache
 _MAX_LINE = 1 << 20  # bytes; what has no line break in so many is no list
 _BREAK = re.compile(r"\r\n|\r|\n")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_IMAGE = re.compile(rf"(?:{'|'.join(map(re.escape, EXTENSIONS))})(?:[?#]|\s*\Z)", re.IGNORECASE)
+"""Ends the name of an image, whatever follows it in an address."""
+_WANTED = "A list is text, CSV, TSV or Parquet; kind= says which if the name does not"
+_OTHERS = {
+    "a zip file (xlsx, ods, npz)": rb"PK\x03\x04",
+    "a gzip file": rb"\x1f\x8b",
+    "a Parquet file": rb"PAR1",
+    "UTF-16 text": rb"\xff\xfe|\xfe\xff",
+    "JSON": rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\[{\"])",
+    "a web page": rb"(?i:\s*<(?:!doctype|html))",
+}
+"""What else is given for a list, and how it begins."""
 
 
 Values = Sequence[str] | npt.NDArray[Any]
@@ -68,6 +86,7 @@ class _Stream(io.RawIOBase):
         self._pieces = read_stream(file)
         self._rest = memoryview(b"")
         self._line = 0  # bytes since the last line break
+        self._begun = False
 
     def readable(self) -> bool:
         """Yes."""
@@ -85,6 +104,9 @@ class _Stream(io.RawIOBase):
         return count
 
     def _check(self, piece: bytes) -> None:
+        if not self._begun:
+            _refuse_others(self._file, piece)
+        self._begun = True
         at = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
         first = len(piece) if at < 0 else min(at for at in (piece.find(b"\n"), piece.find(b"\r")) if at >= 0)
         if self._line + first > _MAX_LINE:
@@ -92,8 +114,18 @@ class _Stream(io.RawIOBase):
                 f"Manifest {self._file!r}: a line has more than {_MAX_LINE} bytes; this is no list of images"
             )
         if b"\0" in piece:
-            raise DatasetError(f"Manifest {self._file!r}: holds a null byte; it must be UTF-8 text (UTF-16 is not)")
+            raise DatasetError(
+                f"Manifest {self._file!r}: holds a null byte: it is no text, or UTF-16, where UTF-8 is wanted. "
+                f"{_WANTED}"
+            )
         self._line = self._line + len(piece) if at < 0 else len(piece) - 1 - at
+
+
+def _refuse_others(file: str, begin: bytes) -> None:
+    """Refuses what is surely no text of paths."""
+    for what, pattern in _OTHERS.items():
+        if re.match(pattern, begin):
+            raise DatasetError(f"Manifest {file!r} is {what}. {_WANTED}")
 
 
 def _open(file: str, newline: str | None) -> io.TextIOWrapper:
@@ -139,6 +171,8 @@ def read_table(
                 columns = choose_columns(file, rows[0], wanted)
                 if columns.named:
                     del rows[0], lines[0]
+                else:
+                    _check_first(file, rows, lines, delimiter)
             if rows and columns is not None:
                 yield _pick(file, rows, lines, columns, count)
 
@@ -171,7 +205,7 @@ def choose_columns(file: str, first: Sequence[str], wanted: dict[str, str | None
         ArgumentError: a column that is asked for is not there, or which is which cannot be told.
     """
     names = [name.strip().lower() for name in first]
-    there = ", ".join(map(repr, first))
+    there = redact_text(", ".join(map(repr, first)))
     asked = {
         key: name for key, name in wanted.items() if name is not None and (key, name.lower()) != ("target", "none")
     }
@@ -183,11 +217,16 @@ def choose_columns(file: str, first: Sequence[str], wanted: dict[str, str | None
         if name not in first and name.lower() not in names:
             raise ArgumentError(f"Manifest {file!r}: {key} column {name!r} is not there; the first row is {there}")
         found[key] = list(first).index(name) if name in first else names.index(name.lower())
+        _check_single(file, name, first if name in first else names)
+    if known is not None and "image" not in asked:
+        _check_single(file, names[known], names)
     if found["image"] is None:
         raise ArgumentError(f"Manifest {file!r}: which column is the image's? Say image=; the first row is {there}")
     if wanted["target"] is None:
         found["target"] = next((names.index(name) for name in TARGET_NAMES if name in names), None)
-        if found["target"] is None and len(set(range(len(names))) - set(found.values())) > 0:
+        if found["target"] is not None:
+            _check_single(file, names[found["target"]], names)
+        elif len(set(range(len(names))) - set(found.values())) > 0:
             raise ArgumentError(
                 f"Manifest {file!r}: which column is the target's? Say target= (none: there is none); the first row is "
                 f"{there}"
@@ -195,11 +234,35 @@ def choose_columns(file: str, first: Sequence[str], wanted: dict[str, str | None
     return Columns(found["image"], found["target"], found["offset"], found["size"], named=True)
 
 
+def _check_single(file: str, name: str, names: Sequence[str]) -> None:
+    """Refuses a column whose name another one has too."""
+    count = list(names).count(name if name in names else name.lower())
+    if count > 1:
+        raise ArgumentError(
+            f"Manifest {file!r}: {count} columns are called {name!r}; which is meant? Rename the others"
+        )
+
+
+def _check_first(file: str, rows: Sequence[list[str]], lines: Sequence[int], delimiter: str) -> None:
+    """Refuses a list without known names whose first row is no row of it: a header, or of another delimiter."""
+    first = rows[0][0]
+    if delimiter == "," and len(rows[0]) == 1 and re.search("[;\t]", first):
+        raise DatasetError(
+            f"Manifest {file!r}, line {lines[0]}: {redact_text(first)!r} has no comma, but a tab or a semicolon. Say "
+            'kind="tsv" if tabs stand between the columns, kind="text" if it is a path; semicolons must become commas'
+        )
+    if len(rows) > 1 and rows[1] and not _IMAGE.search(first) and _IMAGE.search(rows[1][0]):
+        raise DatasetError(
+            f"Manifest {file!r}, line {lines[0]}: {_show(rows[0])} looks like a header, as its path is no image's, and "
+            f"the next one's is ({redact_text(rows[1][0])!r}). Say which columns they are with image= and target="
+        )
+
+
 def _without_header(file: str, first: Sequence[str], target: str | None) -> Columns:
     if len(first) > 2:
         raise ArgumentError(
             f"Manifest {file!r} has {len(first)} columns, and no known name in its first row: "
-            f"{', '.join(map(repr, first))}. Name the columns there, and say image= and target="
+            f"{_show(first)}. Name the columns there, and say image= and target="
         )
     return Columns(0, 1 if len(first) == 2 and target is None else None)
 
@@ -275,8 +338,9 @@ def _split(file: str, rows: Sequence[str], lines: Sequence[int], separator: str)
         wrong = next((place for place, row in enumerate(rows) if row.count("\t") > 1), wrong)
     if wrong is not None:
         raise DatasetError(
-            f"Manifest {file!r}, line {lines[wrong]}: {rows[wrong]!r} is not of the form of the first line, which is "
-            f"{_FORMS[separator]}. Put one tab between path and target, or say target=none if there are only paths"
+            f"Manifest {file!r}, line {lines[wrong]}: {redact_text(rows[wrong])!r} is not of the form of the first "
+            f"line, which is {_FORMS[separator]}. Put one tab between path and target, or say target=none if there are "
+            "only paths"
         )
     if not separator:
         return Block(rows, None, lines=lines)
@@ -292,5 +356,5 @@ _FORMS = {"\t": "path, tab, target", " ": "path, space, whole number", "": "a pa
 
 
 def _show(row: Iterable[str]) -> str:
-    text = ", ".join(map(repr, row))
+    text = redact_text(", ".join(map(repr, row)))
     return text if len(text) <= 200 else text[:200] + "..."

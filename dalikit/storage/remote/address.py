@@ -6,12 +6,12 @@ import os
 import re
 from ipaddress import ip_address
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from dalikit.errors import ArgumentError
-from dalikit.storage.location import SCHEMES
+from dalikit.storage.location import SCHEMES, is_remote
 
-__all__ = ["TRUE", "Address", "is_loopback", "parse_address", "redact", "redact_text"]
+__all__ = ["TRUE", "Address", "check_host", "is_loopback", "parse_address", "redact", "redact_text"]
 
 _KINDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "abfs": "az", "abfss": "az"}
 _QUERY = re.compile(r"\?.*", re.DOTALL)
@@ -61,17 +61,35 @@ def parse_address(uri: str, *, folder: bool = False) -> Address:
     if scheme in ("http", "https"):
         return _http_address(scheme, uri)
     host, _, key = rest.partition("/")
-    account = scheme.startswith("abfs") and ":" not in host and host.count("@") == 1
-    if "@" in host and not account:
-        raise _userinfo_error(scheme)
-    if ":" in host:
-        raise _malformed_error(scheme)
+    account = _check_bucket(scheme, host)
     if not host:
         raise ArgumentError(f"{redact(uri)!r} names no bucket: write {scheme}://bucket/key")
     key = key.strip("/") if folder else key.lstrip("/")
     _check_key(key, redact(uri), folder)
     kind = _KINDS[scheme]
     return Address(kind, f"{scheme if account else kind}://{host}", key, "", redact(uri))
+
+
+def check_host(uri: str) -> str:
+    """Refuses what is secret in an address before that is kept, shown or pickled. Asks nobody.
+
+    Args:
+        uri: an address or a path of the local file system.
+
+    Returns:
+        It, as it was.
+
+    Raises:
+        ArgumentError: it is an address that holds a user name or password, or whose bucket or host is malformed, which
+            may be one. The message does not repeat it.
+    """
+    if is_remote(uri):
+        scheme, _, rest = uri.partition("://")
+        if scheme.lower() in ("http", "https"):
+            _split_http(scheme.lower(), uri)
+        else:
+            _check_bucket(scheme.lower(), rest.partition("/")[0])
+    return uri
 
 
 def redact(uri: str) -> str:
@@ -104,13 +122,8 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _http_address(scheme: str, uri: str) -> Address:
-    try:
-        parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise _malformed_error(scheme) from None
-    if "@" in parts.netloc:
-        raise _userinfo_error(scheme)
+    parts = _split_http(scheme, uri)
+    host, port = parts.hostname, parts.port
     if not host:
         raise ArgumentError(f"{redact(uri)!r} names no host: write {scheme}://host/path")
     allowed = os.environ.get("DALIKIT_ALLOW_HTTP", "").lower() in TRUE
@@ -124,6 +137,27 @@ def _http_address(scheme: str, uri: str) -> Address:
     shown = redact(uri.partition("#")[0])
     _check_key(key, shown, folder=False)
     return Address("http", root, key, parts.query, shown)
+
+
+def _split_http(scheme: str, uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri)
+        parts.port  # noqa: B018 - raises if it is no number
+    except ValueError:
+        raise _malformed_error(scheme) from None
+    if "@" in parts.netloc:
+        raise _userinfo_error(scheme)
+    return parts
+
+
+def _check_bucket(scheme: str, host: str) -> bool:
+    """Whether a bucket stands before the name of its account: abfs://container@account."""
+    account = scheme.startswith("abfs") and ":" not in host and host.count("@") == 1
+    if "@" in host and not account:
+        raise _userinfo_error(scheme)
+    if ":" in host:
+        raise _malformed_error(scheme)
+    return account
 
 
 def _check_key(key: str, shown: str, folder: bool) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import ArgumentError, Place, ReadError
+from dalikit.storage.information import ObjectInfo, change_between, change_since
 from dalikit.storage.location import Location
 from dalikit.storage.remote.address import Address, parse_address, redact
 from dalikit.storage.remote.attempts import attempt
 from dalikit.storage.remote.failures import RemoteError
 from dalikit.storage.remote.stores import open_store
 from dalikit.storage.remote.waiting import call
+from dalikit.storage.remote.whole import told_of
 
 __all__ = ["read_remote"]
 
@@ -33,7 +35,8 @@ def read_remote(location: Location, *, max_size: int | None = None) -> npt.NDArr
 
     Raises:
         ReadError: the address cannot be meant; the object is not there, may not be read, ends too early, holds no byte
-            or is larger than `max_size`; or the server did not answer well in several attempts.
+            or is larger than `max_size`; or is not of the location's version any more; or the server did not answer
+            well in several attempts.
         ArgumentError: obstore is missing or cannot be configured, or this process was forked from one that used remote
             storage.
     """
@@ -45,11 +48,13 @@ def read_remote(location: Location, *, max_size: int | None = None) -> npt.NDArr
         _check_range(location, max_size)
         return call(lambda: attempt(lambda: _request(address, location, max_size)))
     except RemoteError as error:
-        raise _error(address, location, error.reason) from None
+        changed = error.changed and location.version is not None
+        reason = change_since(location.version) if changed and location.version else error.explained(address.kind)
+        raise _error(address, location, reason) from None
 
 
 def _check_range(location: Location, max_size: int | None) -> None:
-    _, offset, size = location
+    _, offset, size, _ = location
     if offset < 0 or (size is not None and size <= 0):
         raise RemoteError(f"nothing to read: offset {offset}, size {size}")
     if size is not None and max_size is not None and size > max_size:
@@ -64,18 +69,42 @@ def _view(received: Any) -> npt.NDArray[np.uint8]:
 def _request(address: Address, location: Location, max_size: int | None) -> npt.NDArray[np.uint8]:
     """One attempt."""
     store = open_store(address)
-    _, offset, size = location
+    _, offset, size, version = location
     if size is None:
-        return _request_rest(store, address.key, offset, max_size)
-    data = _view(store.get_range(address.key, start=offset, length=size))
+        return _request_rest(store, address.key, offset, max_size, version)
+    if version is None:
+        data = _view(store.get_range(address.key, start=offset, length=size))
+    else:
+        answer = store.get(address.key, options=_options({"range": (offset, offset + size)}, version))
+        _check_version(answer, version)
+        data = _view(answer.bytes())
     if len(data) != size:
         raise RemoteError(f"short reply: expected {size} bytes, got {len(data)}; the object was cut", again=True)
     return data
 
 
-def _request_rest(store: Any, key: str, offset: int, max_size: int | None) -> npt.NDArray[np.uint8]:
+def _options(options: dict[str, Any], version: ObjectInfo | None) -> Any:
+    """With the condition that the object is of a version. A weak tag is never equal to another (RFC 9110, 13.1.1)."""
+    if version is not None and version.etag is not None and not version.etag.startswith("W/"):
+        options["if_match"] = version.etag
+    return options or None
+
+
+def _check_version(answer: Any, version: ObjectInfo) -> None:
+    """The answer's head is asked, too: there are servers without tags, and such as know of no conditions."""
+    now = told_of(version.uri, answer.meta)
+    then, found = (version.etag, now.etag) if version.etag and now.etag else (version.mtime_ns, now.mtime_ns)
+    if now.size != version.size or (None not in (then, found) and then != found):
+        raise RemoteError(change_between(version, now))
+
+
+def _request_rest(
+    store: Any, key: str, offset: int, max_size: int | None, version: ObjectInfo | None
+) -> npt.NDArray[np.uint8]:
     """From `offset` to the object's end, whose place the answer's head says."""
-    answer = store.get(key, options={"range": {"offset": offset}} if offset else None)
+    answer = store.get(key, options=_options({"range": {"offset": offset}} if offset else {}, version))
+    if version is not None:
+        _check_version(answer, version)
     start, stop = answer.range
     if stop <= start:
         raise RemoteError("empty object")

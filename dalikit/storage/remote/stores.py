@@ -116,6 +116,8 @@ def _make_store(address: Address) -> Store:
         return AzureStore.from_url(address.root, **options)
     except Exception as error:
         cause = str(error).partition("\n")[0]
+        if address.kind == "az" and not os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"):
+            cause += "; name it in AZURE_STORAGE_ACCOUNT_NAME, and its key in AZURE_STORAGE_ACCOUNT_KEY"
         raise ArgumentError(f"the store of {address.shown!r} cannot be opened: {cause}") from None
 
 

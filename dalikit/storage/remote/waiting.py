@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from dalikit.storage.remote.failures import RemoteError
+
 __all__ = ["Pending", "call"]
 
 Result = TypeVar("Result")
@@ -22,10 +24,18 @@ class Pending(Generic[Result]):
         self._done = threading.Event()
         threading.Thread(target=self._run, args=(action,), name="dalikit-remote", daemon=True).start()
 
-    def result(self) -> Result:
-        """Waits for what the call returns or raises."""
+    def result(self, stopped: Callable[[], bool] = lambda: False) -> Result:
+        """Waits for what the call returns or raises.
+
+        Args:
+            stopped: asked several times a second: whether to wait no longer.
+
+        Raises:
+            RemoteError: it was `stopped`. What the call gets is thrown away.
+        """
         while not self._done.wait(_POLL_S):
-            pass
+            if stopped():
+                raise RemoteError("was not read to its end: its reading was stopped")
         if self._errors:
             raise self._errors[0]
         return self._results[0]

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -213,7 +213,8 @@ def _walk_at_once(
 
     threads = ThreadPoolExecutor(at_once, "dalikit-walk")
     try:
-        yield from threads.map(walk, versions)
+        for done in as_completed(threads.submit(walk, version) for version in versions):
+            yield done.result()
     except BaseException:
         stop.set()  # Ctrl-C, or one shard that is broken: nobody waits for the others to be read to their ends
         for busy in walkers:

@@ -8,12 +8,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["MAX_OPEN", "Descriptor", "RecentFiles", "default_limit"]
+__all__ = ["MAX_OPEN", "OPEN_FLAGS", "Descriptor", "RecentFiles", "default_limit"]
 
 File = TypeVar("File")
 
 MAX_OPEN = 256
 """Of data sets with more shards some are opened anew, which takes 2 us a range."""
+
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""Of files that are only read. Without O_NONBLOCK the opening of a pipe waits for one who writes, for ever perhaps;
+for files it means nothing."""
 
 _SHARE = 8  # of the descriptors that a process may have: there are loaders for training and validation, and the user
 
@@ -26,7 +30,7 @@ class Descriptor:
     def __init__(self, path: str) -> None:
         """Opens it. Raises OSError, or ValueError for a path with a null character."""
         self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.number = os.open(path, OPEN_FLAGS)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if self.number >= 0:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dalikit.errors import Place, ReadError
 from dalikit.storage.arena import Arena
-from dalikit.storage.descriptors import Descriptor, RecentFiles
+from dalikit.storage.descriptors import OPEN_FLAGS, Descriptor, RecentFiles
 from dalikit.storage.information import ObjectInfo, change_between
 from dalikit.storage.location import Location
 
@@ -50,7 +50,7 @@ def read_local(
             raise _error(location, _cause(error)) from error
         return _read(location, file.number, arena, max_size)  # `file` keeps it open meanwhile
     try:
-        descriptor = os.open(uri, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(uri, OPEN_FLAGS)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise _error(location, _cause(error)) from error
     try:
@@ -113,6 +113,8 @@ def _refusal(location: Location, descriptor: int, size: int, max_size: int | Non
     status = os.fstat(descriptor)
     if stat.S_ISDIR(status.st_mode):
         return _error(location, "is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        return _error(location, "is no regular file, but a pipe, socket or device")
     if location.offset < 0 or (location.size is not None and location.size <= 0):
         return _error(location, f"nothing to read: offset {location.offset}, size {location.size}")
     if size > 0:

@@ -172,7 +172,7 @@ PNG_CUT = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x40\x00\x00\x00\x40\
     [
         (20_000, DecodeError, "truncated JPEG: 20000 bytes without an end-of-image marker"),
         (b"<html>not an image</html>" * 50, DecodeError, "not an image of a format that can be decoded"),
-        (PNG_CUT, DecodeError, "cannot be decoded|not an image"),
+        (PNG_CUT, DecodeError, "cannot be decoded|not an image|broken or cut off"),
         (0, ReadError, "empty file"),
         (None, ReadError, "No such file"),
     ],

@@ -175,3 +175,11 @@ class TestFailures:
         with pytest.raises(MemoryError):
             read_local(Location(file, 0, 1 << 60), Arena())
         assert num_open_files() == before
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Nobody writes to it: opening it must not wait."""
+    os.mkfifo(tmp_path / "x.jpg")
+    for size, message in ((None, "is no regular file, but a pipe, socket or device"), (10, "cannot be read")):
+        with pytest.raises(ReadError, match=message):
+            read_local(Location(f"{tmp_path}/x.jpg", 0, size), Arena())

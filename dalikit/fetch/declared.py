@@ -73,6 +73,7 @@ class DeclaredRows:
         """Tells the kernel that a row of a local file will be read soon. Fails never: reading it will."""
         try:
             location = self.locate(int(rows.indices[row]))
+            check_range(location)
         except Exception:
             return
         if not is_remote(location.uri):

@@ -198,7 +198,7 @@ def test_a_flipped_bit_is_found_in_a_map_too(path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_index_that_is_written_over_kills_nobody(path: Path) -> None:
-    """As `cp` does it. Up to 64 MiB are in memory: a map would end the process by SIGBUS."""
+    """As `cp` does it. Up to 32 MiB are in memory: a map would end the process by SIGBUS."""
     index = read_index(path)
     path.write_bytes(b"")
     touch_everything(index)

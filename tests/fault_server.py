@@ -19,6 +19,8 @@ from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from dalikit.storage.remote import forget_stores
+
 __all__ = ["Fault", "FaultServer", "fault_server", "relay"]
 
 Fault = Literal["ok", "401", "403", "404", "429", "503", "truncate", "stall", "reset", "ignore_range", "wrong_range"]
@@ -180,6 +182,7 @@ def fault_server() -> Iterator[FaultServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+        forget_stores()  # whose connections would count among what a later test has left open
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from dalikit.storage.remote import forget_stores
+
 __all__ = ["BUCKET", "S3Server", "s3_server", "use_server"]
 
 BUCKET = "photographs"
@@ -39,8 +41,6 @@ class S3Server:
 
 def use_server(monkeypatch: pytest.MonkeyPatch, url: str, *, sign: bool = True) -> None:
     """Sets the environment so that s3:// is the server at `url`, for this process and those that it starts."""
-    from dalikit.storage.remote import forget_stores
-
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
@@ -86,6 +86,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     finally:
         process.terminate()
         process.wait(10)
+        forget_stores()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:

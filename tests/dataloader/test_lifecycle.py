@@ -101,7 +101,7 @@ def test_many_early_breaks_leave_nothing_behind(make: Make) -> None:
         gc.collect()
         workers = [name for name in our_threads() if name != "dalikit-engine"]  # one of these may still be ending
         counts.append((len(workers), process.num_fds()))
-    assert set(counts[1:]) == {counts[1]}
+    assert all(now <= counts[1][place] for count in counts[2:] for place, now in enumerate(count)), counts
 
 
 def test_torchs_thread_setting_is_left_alone(make: Make) -> None:

@@ -40,6 +40,11 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     assert look() == []
 
 
+def assert_no_more(early: tuple[int, ...], late: tuple[int, ...]) -> None:
+    """There may be fewer: what tests before have left, an idle connection say, ends at some time."""
+    assert all(now <= then for then, now in zip(early, late, strict=True)), (early, late)
+
+
 def whole(_: WorkerSession, feed: WorkerFeed) -> None:
     """To the end."""
     drain(feed)
@@ -78,7 +83,7 @@ def test_nothing_is_left_after_many_passes(end: Callable[[Any, Any], None], pers
             _await_threads()
             gc.collect()
             counts.append((psutil.Process().num_fds(), threading.active_count()))
-    assert counts[0] == counts[1]
+    assert_no_more(*counts)
 
 
 def _await_threads() -> None:
@@ -108,22 +113,27 @@ def test_many_passes_of_persistent_workers() -> None:
                 counts.append((len(children()), psutil.Process().num_fds(), threading.active_count()))
     finally:
         session.close()
-    assert counts[0] == counts[1]
-    assert counts[0][0] == 2
+    assert_no_more(*counts)
+    assert counts[0][0] == counts[1][0] == 2
     assert children() == []
 
 
 @pytest.mark.parametrize("how", ["sleep", "ignore_and_sleep"])
 def test_a_forgotten_session_with_workers_that_hang(how: str) -> None:
     """Dropping it takes no time; its processes are gone soon after."""
-    session = open_session(Failing(how, row=1), num_workers=1)
-    feed = session.begin(requests(6), 0)
-    while "in __getitem__" not in feed.describe():
-        pass
-    began = time.monotonic()
-    del session, feed
     gc.collect()
-    assert time.monotonic() - began < 0.5
+    gc.freeze()  # what all tests before have made is not looked through again: that alone can take a second
+    try:
+        session = open_session(Failing(how, row=1), num_workers=1)
+        feed = session.begin(requests(6), 0)
+        while "in __getitem__" not in feed.describe():
+            pass
+        began = time.monotonic()
+        del session, feed
+        gc.collect()
+        assert time.monotonic() - began < 1
+    finally:
+        gc.unfreeze()
     await_no_children()
 
 

@@ -189,6 +189,7 @@ def fault_server() -> Iterator[FaultServer]:
 def relay(url: str, latency_s: float) -> Iterator[str]:
     """An address at which the server at `url` answers `latency_s` later: the way there takes that long."""
     loop, connections = asyncio.new_event_loop(), set[asyncio.Task[None]]()
+    writers: set[asyncio.StreamWriter] = set()
     host, port = urlsplit(url).hostname, urlsplit(url).port
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
@@ -200,7 +201,9 @@ def relay(url: str, latency_s: float) -> Iterator[str]:
         writer.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         there, back = await asyncio.open_connection(host, port)
+        writers.add(back)
         for task in (carry(reader, back, latency_s), carry(there, writer, 0)):
             connections.add(asyncio.ensure_future(task))
 
@@ -209,6 +212,10 @@ def relay(url: str, latency_s: float) -> Iterator[str]:
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+        for writer in writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever)

@@ -86,7 +86,14 @@ def test_a_loader_over_a_real_server(tmp_path: Path, files: dict[str, bytes], mo
         expected = list(DataLoader(local, batch_size=4, shuffle=True, seed=1, device="cpu"))
         for num_workers in (0, 1):
             with DataLoader(
-                dataset, batch_size=4, shuffle=True, seed=1, device="cpu", num_workers=num_workers
+                dataset,
+                batch_size=4,
+                shuffle=True,
+                seed=1,
+                device="cpu",
+                num_workers=num_workers,
+                # a server of forks that is running already has the environment, and its credentials, of its beginning
+                multiprocessing_context="spawn" if num_workers else None,
             ) as loader:
                 for (images, targets), (others, other_targets) in zip(loader, expected, strict=True):
                     assert images.equal(others)

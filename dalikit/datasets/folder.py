@@ -10,14 +10,14 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.listing import Listing, find_classes, list_folder, open_root
+from dalikit.datasets.listing import Listing, find_classes, find_root, list_folder
 from dalikit.datasets.listing_cache import check_cache_path, load_listing, save_listing
 from dalikit.datasets.listing_remote import list_remote_folder
 from dalikit.datasets.paths import PathTable, join_paths
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import ArgumentError
 from dalikit.storage import Location, is_remote
-from dalikit.storage.remote.address import check_host, redact
+from dalikit.storage.remote.address import redact
 
 __all__ = ["ImageFolder", "Samples"]
 
@@ -72,8 +72,10 @@ class ImageFolder(StoredDataset):
         progress: bool | None = None,
     ) -> None:
         super().__init__(transform, target_transform)
-        self.remote = isinstance(root, str) and is_remote(root)
-        self.root = check_host(str(root)).rstrip("/") if self.remote else open_root(root)
+        self.root = find_root(root)
+        self.remote = is_remote(self.root)
+        if self.remote:
+            self.root = self.root.rstrip("/")
         listing = _open(self.root, cache, remote=self.remote, follow_links=follow_links, progress=progress)
         self.classes = listing.classes
         self.class_to_idx = {name: target for target, name in enumerate(listing.classes)}

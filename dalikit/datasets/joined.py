@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from io import BytesIO
 from typing import Any
 
+from dalikit.datasets.looking import item_of
 from dalikit.datasets.registry import create_dataset
 from dalikit.datasets.views import ConcatView, has_images, identity_of, view_class
 from dalikit.datasets.wrapped import unwrap
-from dalikit.errors import ArgumentError, DalikitError, DecodeError, Place
+from dalikit.errors import ArgumentError, DalikitError, Place
 
 __all__ = ["MAX_SIZE", "Concat", "Mix", "concat_by_name", "mix_by_name"]
 
@@ -80,12 +79,7 @@ class Concat(ConcatView):
             ReadError: its bytes cannot be read.
             DecodeError: they are no image that Pillow decodes.
         """
-        image = self._decode(index)
-        transform = self.transform
-        if callable(transform):
-            image = transform(image)
-        target = self.get_target(index)
-        return image, target if self.target_transform is None else self.target_transform(target)
+        return item_of(self, index, lambda: self._place(index))
 
     @property
     def transform(self) -> Any:
@@ -110,17 +104,10 @@ class Concat(ConcatView):
     def target_transform(self, target_transform: Callable[[Any], Any] | None) -> None:
         self._given = self._given[0], target_transform
 
-    def _decode(self, index: int) -> Any:
-        from PIL import Image
-
-        data: Any = self.get_image_data(index)
-        try:
-            with Image.open(BytesIO(data)) as image:
-                return image.convert("RGB")
-        except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-            key = self.get_key(index) if hasattr(self, "get_key") else None
-            place = Place(dataset=self.shown_as, index=self._row(index), key=key, stage="decode")
-            raise DecodeError(f"Pillow cannot decode it: {error}", place) from error
+    def _place(self, index: int) -> Place:
+        """Where row `index` lies."""
+        key = self.get_key(index) if hasattr(self, "get_key") else None
+        return Place(dataset=self.shown_as, index=self._row(index), key=key, stage="decode")
 
 
 class Mix(Concat):
@@ -204,13 +191,13 @@ class Mix(Concat):
 
     def find(self, index: int) -> tuple[int, int]:
         """The part that row `index` is in, and its row there. Raises IndexError."""
-        part, place = self._place(index)
+        part, place = super().find(index)
         count, length = self.counts[part], self._lengths[part]
         return part, place % length if count >= length else place * length // count
 
     def name(self, index: int, part: int, key: str) -> str:
         """Behind the part's number, and which time the part gives this row."""
-        turn = self._place(index)[1] // self._lengths[part]
+        turn = super().find(index)[1] // self._lengths[part]
         return f"{part}/{key}" if turn == 0 else f"{part}#{turn + 1}/{key}"
 
     @property
@@ -221,12 +208,6 @@ class Mix(Concat):
             digest.update(identity_of(part))
             digest.update(count.to_bytes(8, "little"))
         return digest.hexdigest()
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """The part that row `index` is in, and its place among that part's rows here."""
-        row = self._row(index)
-        part = bisect.bisect_right(self._ends, row)
-        return part, row - self._ends[part - 1] if part else row
 
 
 class _Both:

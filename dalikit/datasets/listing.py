@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +12,9 @@ from typing import NamedTuple
 from dalikit.datasets.paths import join_paths
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError, EmptyDatasetError
 from dalikit.progress import progress_bar
-from dalikit.storage import check_scheme
-from dalikit.storage.remote.address import redact
+from dalikit.storage import check_scheme, is_remote
+from dalikit.storage.remote.address import check_host, redact
+from dalikit.storage.settling import wait_until_settled
 
 __all__ = [
     "EXTENSIONS",
@@ -22,6 +22,7 @@ __all__ = [
     "ClassListing",
     "Listing",
     "find_classes",
+    "find_root",
     "list_folder",
     "open_root",
     "refuse_empty",
@@ -102,6 +103,15 @@ def open_root(root: str | os.PathLike[str]) -> str:
         raise DatasetError(f"root {redact(expanded)!r} is a file; a folder of class folders is wanted") from error
     except OSError as error:
         raise DatasetError(f"root {redact(expanded)!r} cannot be listed: {error.strerror}") from error
+
+
+def find_root(root: str | os.PathLike[str]) -> str:
+    """What `open_root` gives; of a remote root its address, of which only the form is looked at.
+
+    Raises:
+        ArgumentError: the address is not of its form, or holds a password. And what `open_root` does.
+    """
+    return check_host(root) if isinstance(root, str) and is_remote(root) else open_root(root)
 
 
 def find_classes(root: str) -> list[str]:
@@ -209,18 +219,9 @@ def _stat(path: str) -> os.stat_result:
 
 
 def _stat_settled(path: str) -> os.stat_result:
-    """Status of a folder whose next change will show in its time.
-
-    File systems stamp changes with a clock that ticks every few ms, some every 1 or 2 s. Two changes within a tick have
-    one time: listed between them, a folder would look unchanged for ever. So a younger folder is waited for.
-    """
+    """Status of a folder whose next change will show in its time."""
     status = _stat(path)
-    tick = 20_000_000 if status.st_mtime_ns % 1_000_000_000 else 2_000_000_000
-    age = time.time_ns() - status.st_mtime_ns
-    if not 0 <= age < tick:
-        return status
-    time.sleep((tick - age) / 1e9)
-    return _stat(path)
+    return _stat(path) if wait_until_settled(status.st_mtime_ns) else status
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

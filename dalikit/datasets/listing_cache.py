@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from dalikit.datasets.listing import EXTENSIONS, NUM_THREADS, Listing
 from dalikit.datasets.paths import join_paths, split_paths
 from dalikit.errors import ArgumentError
+from dalikit.storage.replacing import replacing
 
 __all__ = ["check_cache_path", "load_listing", "save_listing"]
 
@@ -71,13 +71,9 @@ def load_listing(cache: Path, root: str, classes: list[str], *, follow_links: bo
 
 def save_listing(cache: Path, listing: Listing, root: str, *, follow_links: bool) -> None:
     """Writes `listing` of `root` to `cache`, at once or not at all. If it cannot be written, warns."""
-    unfinished = cache.with_name(f"{cache.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        try:
-            _write(unfinished, _header(root, follow_links), listing)
-            unfinished.replace(cache)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with replacing(cache) as file:
+            _write(file, _header(root, follow_links), listing)
     except OSError as error:
         logger.warning("cache %r cannot be written: %s", str(cache), error.strerror or error)
 
@@ -88,20 +84,16 @@ def _header(root: str, follow_links: bool) -> list[str]:
     return [_FORMAT, str(_VERSION), os.fsencode(Path(root).absolute()).hex(), " ".join(EXTENSIONS), str(follow_links)]
 
 
-def _write(path: Path, header: list[str], listing: Listing) -> None:
-    """Writes a file that was not there before, down to the disk."""
-    with path.open("xb") as file:
-        np.savez(
-            file,
-            header=np.array(header),
-            classes=_as_array(join_paths(listing.classes)),
-            counts=np.array(listing.counts, dtype=np.int64),
-            paths=_as_array(listing.paths),
-            folders=_as_array(join_paths(listing.folders)),
-            mtimes=np.array(listing.mtimes, dtype=np.int64),
-        )
-        file.flush()
-        os.fsync(file.fileno())
+def _write(file: IO[bytes], header: list[str], listing: Listing) -> None:
+    np.savez(
+        file,
+        header=np.array(header),
+        classes=_as_array(join_paths(listing.classes)),
+        counts=np.array(listing.counts, dtype=np.int64),
+        paths=_as_array(listing.paths),
+        folders=_as_array(join_paths(listing.folders)),
+        mtimes=np.array(listing.mtimes, dtype=np.int64),
+    )
 
 
 def _read(path: Path, header: list[str]) -> Listing:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dalikit.datasets.base import row_of
-from dalikit.errors import DecodeError, Place, ReadError
+from dalikit.datasets.looking import item_of
+from dalikit.errors import Place, ReadError
 from dalikit.storage import Arena, Location, inflate, read
 from dalikit.storage.remote.address import redact
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["StoredDataset"]
 
@@ -85,22 +82,7 @@ class StoredDataset(ABC):
             ReadError: its bytes cannot be read.
             DecodeError: they are no image that Pillow decodes.
         """
-        image: Any = self._decode(index, self.get_image_data(index))
-        if callable(self.transform):
-            image = self.transform(image)
-        target = self.get_target(index)
-        return image, target if self.target_transform is None else self.target_transform(target)
-
-    def _decode(self, index: int, data: bytes) -> Image.Image:
-        """PIL RGB."""
-        from PIL import Image
-
-        try:
-            with Image.open(BytesIO(data)) as image:
-                return image.convert("RGB")
-        except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-            place = self._place(index, self.get_location(index), "decode")
-            raise DecodeError(f"Pillow cannot decode it: {error}", place) from error
+        return item_of(self, index, lambda: self._place(index, self.get_location(index), "decode"))
 
     def _place(self, index: int, location: Location, stage: str) -> Place:
         """Where row `index` lies."""

@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.views import ConcatView, SubsetView, comes_first, has_images, lies_in_files, view_class
+from dalikit.datasets.views import ConcatView, SubsetView, has_images, view_class
 from dalikit.errors import ArgumentError
 
-__all__ = ["Adapt", "comes_first", "lies_in_files", "unwrap"]
+__all__ = ["Adapt", "unwrap"]
 
 _Rows = npt.NDArray[np.int64]
 

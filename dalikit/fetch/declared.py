@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped
-from dalikit.datasets.views import reads_pairs
-from dalikit.datasets.wrapped import comes_first, lies_in_files
+from dalikit.datasets.views import comes_first, lies_in_files, reads_pairs
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.on_cpu import HostFunction
 from dalikit.fetch.rows import Rows

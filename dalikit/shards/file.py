@@ -17,11 +17,9 @@ import hashlib
 import json
 import mmap
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -35,6 +33,7 @@ from dalikit.shards.bounds import check_columns
 from dalikit.shards.index import COLUMNS, ShardIndex
 from dalikit.shards.merge import Fingerprint, Part, column_pieces, count_parts, join_extensions, shards_of
 from dalikit.storage import ObjectInfo, is_remote
+from dalikit.storage.replacing import replacing
 
 __all__ = ["ForeignFileError", "read_index", "reopen_index", "replace_index", "write_index"]
 
@@ -79,7 +78,7 @@ def write_index(path: str | os.PathLike[str], parts: Sequence[Part], *, sync: bo
     Raises:
         OSError: it cannot be written.
     """
-    with _replacing(Path(path), sync=sync) as file:
+    with replacing(path, sync=sync) as file:
         _write(file, parts, Path(path).absolute().parent)
 
 
@@ -95,25 +94,10 @@ def replace_index(path: str | os.PathLike[str], parts: Sequence[Part], shards: S
     Raises:
         OSError: it cannot be written.
     """
-    with _replacing(Path(path), sync=True) as file:
+    with replacing(path, sync=True) as file:
         _write(file, parts, Path(path).absolute().parent)
         file.flush()
         return _read(os.fspath(path), file, shards)
-
-
-@contextmanager
-def _replacing(target: Path, *, sync: bool) -> Iterator[IO[bytes]]:
-    """A new file, which takes the place of `target` in the end."""
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with unfinished.open("x+b") as file:
-            yield file
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _write(file: Any, parts: Sequence[Part], folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from dalikit.shards.source import Window, open_source
 from dalikit.shards.table import ShardTable, index_shard
 from dalikit.storage import ObjectInfo, is_remote, stat_object
 from dalikit.storage.remote.address import redact
+from dalikit.storage.replacing import replacing
 
 __all__ = ["find_foreign_index", "read_dali_index", "read_energon_index", "read_foreign_index", "write_dali_index"]
 
@@ -234,17 +234,9 @@ def write_dali_index(index: ShardIndex, shard_number: int, path: str | os.PathLi
     if not 0 <= shard_number < len(index.shards):
         raise ArgumentError(f"shard_number must be one of {len(index.shards)} shards, got {shard_number}")
     one = merge_in_memory([Part(index, shard_number, shard_number + 1)])
-    target = Path(path)
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(b"v1.2 %d\n" % len(one))
-            file.writelines(_dali_line(one, sample) for sample in range(len(one)))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(b"v1.2 %d\n" % len(one))
+        file.writelines(_dali_line(one, sample) for sample in range(len(one)))
 
 
 def _dali_line(index: ShardIndex, sample: int) -> bytes:

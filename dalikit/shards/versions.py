@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ from dalikit.shards.index import ShardIndex
 from dalikit.shards.table import index_shard
 from dalikit.storage import ObjectInfo, is_remote, stat_object
 from dalikit.storage.remote.address import redact
+from dalikit.storage.settling import wait_until_settled
 
 __all__ = ["fits", "index_settled", "stat_shards"]
 
@@ -66,17 +66,8 @@ def index_settled(shard: str, stopped: Callable[[], bool] | None = None) -> Shar
 
 
 def _stat_settled(shard: str) -> ObjectInfo:
-    """The version of a shard whose next change will show in its time.
-
-    File systems stamp changes with a clock that ticks every few ms, some every 1 or 2 s. Two changes within a tick have
-    one time: indexed between them, a shard would look unchanged for ever. So a younger one is waited for.
-    """
+    """The version of a shard whose next change will show in its time."""
     version = stat_object(shard)
     if is_remote(shard) or version.mtime_ns is None:
         return version
-    tick = 20_000_000 if version.mtime_ns % 1_000_000_000 else 2_000_000_000
-    age = time.time_ns() - version.mtime_ns
-    if not 0 <= age < tick:
-        return version
-    time.sleep((tick - age) / 1e9)
-    return stat_object(shard)
+    return stat_object(shard) if wait_until_settled(version.mtime_ns) else version

@@ -20,7 +20,8 @@ from dalikit.datasets import ImageDataset, ImageFolder, KeyedDataset, LocatedDat
 from dalikit.datasets.base import declares_images
 from dalikit.datasets.dino.enumerated import DatasetWithEnumeratedTargets
 from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped, measures
-from dalikit.datasets.wrapped import comes_first, lies_in_files, unwrap
+from dalikit.datasets.views import comes_first, lies_in_files
+from dalikit.datasets.wrapped import unwrap
 from dalikit.errors import ArgumentError
 
 

@@ -21,7 +21,8 @@ import dalikit.transforms as T
 from dalikit import DataLoader, SamplerType, make_data_loader
 from dalikit.datasets import ImageFolder, KeyedDataset, LocatedDataset, create_dataset
 from dalikit.datasets.joined import MAX_SIZE, Concat, Mix
-from dalikit.datasets.wrapped import lies_in_files, unwrap
+from dalikit.datasets.views import lies_in_files
+from dalikit.datasets.wrapped import unwrap
 from dalikit.errors import ArgumentError, DatasetNotFoundError, DecodeError
 from dalikit.fetch.declared import DeclaredRows
 

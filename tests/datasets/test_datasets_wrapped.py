@@ -21,7 +21,8 @@ from torch.utils.data import ChainDataset, ConcatDataset, IterableDataset, Subse
 
 import dalikit.transforms as T
 from dalikit.datasets import ImageDataset, ImageFolder, KeyedDataset, LocatedDataset
-from dalikit.datasets.wrapped import lies_in_files, unwrap
+from dalikit.datasets.views import lies_in_files
+from dalikit.datasets.wrapped import unwrap
 from dalikit.errors import ArgumentError
 from dalikit.storage import Arena, read_local
 

@@ -25,20 +25,6 @@ from dalikit.shards.walker import Walker
 from dalikit.storage import ObjectInfo, stat_object
 
 
-@pytest.fixture
-def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which shards were walked over in this process."""
-    calls: list[str] = []
-    whole = versions_module.index_shard
-
-    def noted(version: ObjectInfo, **options: Any) -> ShardIndex:
-        calls.append(os.path.basename(version.uri))
-        return whole(version, **options)
-
-    monkeypatch.setattr(versions_module, "index_shard", noted)
-    return calls
-
-
 def equal(one: ShardIndex, other: ShardIndex) -> bool:
     """Whether all columns are equal."""
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in COLUMNS)

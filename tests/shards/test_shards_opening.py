@@ -9,7 +9,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +16,7 @@ from tar_shards import samples, write_shards, write_tar
 
 from dalikit.errors import ArgumentError, DatasetError, DatasetNotFoundError
 from dalikit.shards import ShardIndex, build_index, open_index, read_index
-from dalikit.shards import versions as versions_module
 from dalikit.shards.index import COLUMNS
-from dalikit.storage import ObjectInfo
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +24,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache folder."""
     monkeypatch.setenv("DALIKIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which shards were walked over in this process."""
-    calls: list[str] = []
-    whole = versions_module.index_shard
-
-    def noted(version: ObjectInfo, **options: Any) -> ShardIndex:
-        calls.append(os.path.basename(version.uri))
-        return whole(version, **options)
-
-    monkeypatch.setattr(versions_module, "index_shard", noted)
-    return calls
 
 
 def same(one: ShardIndex, other: ShardIndex) -> bool:

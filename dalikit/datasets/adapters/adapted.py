@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from dalikit.datasets.base import Encoded, row_of
-from dalikit.errors import ArgumentError, DecodeError, Place
+from dalikit.datasets.looking import item_of
+from dalikit.errors import ArgumentError, Place
 
 __all__ = ["AdaptedDataset", "Options"]
 
@@ -72,19 +72,7 @@ class AdaptedDataset(ABC):
             ReadError: its bytes cannot be read.
             DecodeError: they are no image that Pillow decodes.
         """
-        from PIL import Image
-
-        data: Any = self.get_image_data(index)
-        try:
-            with Image.open(BytesIO(data)) as opened:
-                image: Any = opened.convert("RGB")
-        except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-            raise DecodeError(f"Pillow cannot decode it: {error}", self._place(self._row(index), "decode")) from error
-        target = self.get_target(index)
-        return (
-            self.transform(image) if callable(self.transform) else image,
-            target if self.target_transform is None else self.target_transform(target),
-        )
+        return item_of(self, index, lambda: self._place(self._row(index), "decode"))
 
     def __repr__(self) -> str:
         """What it stands for, and how much is in it."""

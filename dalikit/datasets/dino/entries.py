@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import DatasetError, DatasetNotFoundError, EmptyDatasetError
+from dalikit.storage.replacing import replacing
 
 __all__ = [
     "INTEGER",
@@ -83,7 +83,7 @@ def map_table(path: str, fields: Mapping[str, str] | None, remedy: str) -> tuple
     return array, Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-def _map(file: BinaryIO, size: int) -> Table:
+def _map(file: IO[bytes], size: int) -> Table:
     """The array in a file of `size` bytes. Raises nearly anything if there is none."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -222,27 +222,19 @@ def write_table(path: str, dtype: np.dtype[Any], count: int, pieces: Iterable[Ta
     Raises:
         DatasetError: it cannot be written, or `pieces` has not `count` rows.
     """
-    unfinished = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
-        try:
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            with open(unfinished, "xb") as file:
-                written = _write(file, dtype, count, pieces)
-                file.flush()
-                os.fsync(file.fileno())
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with replacing(path) as file:
+            written = _write(file, dtype, count, pieces)
             if written != count:
                 raise DatasetError(f"file {path!r}: {written} rows came where {count} were expected; did files change?")
-            os.replace(unfinished, path)
-        finally:
-            if os.path.exists(unfinished):
-                os.unlink(unfinished)
     except OSError as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"file {path!r} cannot be written: {error.strerror or error}") from error
 
 
-def _write(file: BinaryIO, dtype: np.dtype[Any], count: int, pieces: Iterable[Table]) -> int:
+def _write(file: IO[bytes], dtype: np.dtype[Any], count: int, pieces: Iterable[Table]) -> int:
     """Header and rows. Returns how many rows there were."""
     described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
     np.lib.format.write_array_header_1_0(file, described)

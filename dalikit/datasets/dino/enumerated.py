@@ -10,7 +10,8 @@ from typing import Any, ClassVar, cast
 from dalikit.datasets.base import Encoded, declares_images, row_of
 from dalikit.datasets.dino.tabled import no_target
 from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped, measures
-from dalikit.datasets.wrapped import comes_first, unwrap
+from dalikit.datasets.views import comes_first
+from dalikit.datasets.wrapped import unwrap
 from dalikit.errors import ArgumentError
 from dalikit.storage import Location
 

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.datasets.listing import open_root
+from dalikit.datasets.listing import find_root
 from dalikit.datasets.paths import PathTable, join_paths
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import DatasetError, DecodeError, EmptyDatasetError, ReadError
 from dalikit.storage import Arena, Location, is_remote, read, read_stream
-from dalikit.storage.remote.address import check_host, redact
+from dalikit.storage.remote.address import redact
 
 __all__ = ["DenseDataset", "ListedDataset", "check_relative", "decode_dense", "read_lines", "root_prefix"]
 
 
 def root_prefix(root: str | os.PathLike[str]) -> str:
-    """A root's path or address, ended by a slash. Raises what `open_root` does."""
-    path = check_host(root) if isinstance(root, str) and is_remote(root) else open_root(root)
+    """A root's path or address, ended by a slash. Raises what `find_root` does."""
+    path = find_root(root)
     return path if path.endswith("/") else path + "/"
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.datasets.dino.entries import Stamp, Table, hash_column, map_table, text_at
-from dalikit.datasets.listing import open_root
+from dalikit.datasets.listing import find_root
 from dalikit.datasets.stored import StoredDataset
 from dalikit.errors import ArgumentError, DatasetError
 from dalikit.storage import is_remote
-from dalikit.storage.remote.address import check_host, redact
+from dalikit.storage.remote.address import redact
 
 __all__ = ["TabledDataset", "no_target"]
 
@@ -46,7 +46,7 @@ class TabledDataset(StoredDataset):
         target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(transform, target_transform)
-        self.root = check_host(root) if isinstance(root, str) and is_remote(root) else open_root(root)
+        self.root = find_root(root)
         self.extra = _check_extra(extra)
         self._prefix = self.root if self.root.endswith("/") else self.root + "/"
         self._columns: Mapping[str, Table] | None = None

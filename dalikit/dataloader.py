@@ -334,7 +334,8 @@ class DataLoader:
             StateError: it was made by another dataset, sampler, seed or number of ranks; both sides are shown.
         """
         theirs, mine = LoaderState.from_dict(state), self._state_of(self._order.fresh_state())
-        check_state(theirs, mine, size=self._order.size, adopt=self._adoptable())
+        order = self._order
+        check_state(theirs, mine, size=order.size, adopt=self._adoptable(), bound_to_ranks=order.bound_to_ranks)
         for name, word in (("executor", "executor"), ("transform", "transform")):
             if getattr(theirs, name) != getattr(mine, name):
                 _LOG.warning(

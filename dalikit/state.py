@@ -109,7 +109,9 @@ _OPTIONAL = frozenset({"extra", "exclude"})
 _ORDER_FIELDS = tuple(known.name for known in fields(OrderState))
 
 
-def check_state(state: LoaderState, mine: LoaderState, *, size: int | None, adopt: frozenset[str]) -> None:
+def check_state(
+    state: LoaderState, mine: LoaderState, *, size: int | None, adopt: frozenset[str], bound_to_ranks: str | None
+) -> None:
     """Refuses a state that counts in another stream than this loader's, or beyond its end.
 
     Args:
@@ -117,6 +119,7 @@ def check_state(state: LoaderState, mine: LoaderState, *, size: int | None, adop
         mine: this loader's own.
         size: places in a pass; None: endless.
         adopt: what may differ, because the loader takes it over: "seed" and "sampler.seed".
+        bound_to_ranks: why the number of ranks must be the same; None: it need not.
 
     Raises:
         StateError: with both sides.
@@ -126,12 +129,19 @@ def check_state(state: LoaderState, mine: LoaderState, *, size: int | None, adop
         theirs, ours = getattr(state, name), getattr(mine, name)
         if name == "sampler" and "sampler.seed" in adopt and isinstance(theirs, Mapping):
             theirs, ours = ({**side, "seed": 0} for side in (theirs, ours))
-        if theirs != ours and name not in adopt:
-            lines.append(f"  {name} in the state:  {_show(theirs)}\n  {name} of the loader: {_show(ours)}")
-            if name == "dataset" and _only_fingerprints_differ(theirs, ours):
-                lines.append(_OTHER_CONTENTS)
+        if theirs == ours or name in adopt or (name == "world_size" and bound_to_ranks is None):
+            continue
+        lines += [f"  {name} in the state:  {_show(theirs)}", f"  {name} of the loader: {_show(ours)}"]
+        if name == "dataset" and _only_fingerprints_differ(theirs, ours):
+            lines.append(_OTHER_CONTENTS)
+        if name == "world_size":
+            lines.append(f"  {bound_to_ranks}")
     if lines:
         raise StateError("the state does not fit this loader:\n" + "\n".join(lines))
+    _check_limits(state, size)
+
+
+def _check_limits(state: LoaderState, size: int | None) -> None:
     limits = {"place": _ENDLESS, "passes": 0, "epoch": 0} if size is None else _FINITE | {"place": size}
     for name, limit in limits.items():
         if getattr(state, name) > limit:

@@ -47,6 +47,8 @@ class EpochSampler(FiniteSampler):
         TypeError, ValueError: an argument is no whole number or no bool, or out of range.
     """
 
+    elastic = True
+
     def __init__(
         self,
         *,
@@ -67,9 +69,15 @@ class EpochSampler(FiniteSampler):
             start=rank,
             step=world_size,
             size=size,
-            num_samples=max(0, -(-(size - rank) // world_size)),
             advance=advance,
         )
+        self._orders = OrderCache()
+
+    def _share(self, size: int) -> int:
+        return max(0, -(-(size - self.start) // self.step))
+
+    def _begin(self) -> None:
+        super()._begin()
         self._orders = OrderCache()
 
     def _indices(self, epoch: int, first: int, last: int) -> NDArray[np.int64]:
@@ -78,13 +86,13 @@ class EpochSampler(FiniteSampler):
         return self._orders.get(epoch, self._order)[first:last].astype(np.int64)
 
     def _places(self, first: int, last: int) -> NDArray[np.int64]:
-        return np.arange(first, last, dtype=np.int64) * self.step + self.start
+        return np.arange(first, last, dtype=np.int64) * self.step + (self._base + self.start)
 
     def _order(self, epoch: int) -> Order:
         """The rank's indices in `epoch`."""
         n, size = self.sample_count, self.size
         seed = self.seed * epoch if self.seed else epoch
-        order = choice_order(-(-size // n) * n, size, seed)[self.start :: self.step]
+        order = choice_order(-(-size // n) * n, size, seed)[self._base + self.start :: self.step]
         if size > n:
             order = order % n
         return order.astype(np.int32 if n <= 2**31 else np.int64)
@@ -128,6 +136,8 @@ class DistributedSampler(FiniteSampler):
         TypeError, ValueError: an argument is no whole number or no bool, or out of range.
     """
 
+    elastic = True
+
     def __init__(
         self,
         dataset: Sized | int,
@@ -149,7 +159,6 @@ class DistributedSampler(FiniteSampler):
             start=rank,
             step=num_replicas,
             size=count,
-            num_samples=count // num_replicas if self._drop_last else -(-count // num_replicas),
             advance=advance,
         )
         self._orders = OrderCache()
@@ -178,20 +187,27 @@ class DistributedSampler(FiniteSampler):
         """What makes the stream; see Sampler.identity."""
         return {**super().identity(), "drop_last": self._drop_last}
 
+    def _share(self, size: int) -> int:
+        return size // self.step if self._drop_last else -(-size // self.step)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._orders = OrderCache()
+
     def _indices(self, epoch: int, first: int, last: int) -> NDArray[np.int64]:
         if not self.shuffle:
             return self._places(first, last)
         return self._orders.get(epoch, self._order)[first:last].astype(np.int64)
 
     def _places(self, first: int, last: int) -> NDArray[np.int64]:
-        places = np.arange(first, last, dtype=np.int64) * self.step + self.start
-        return places if self.total_size <= self.sample_count else places % self.sample_count
+        places = np.arange(first, last, dtype=np.int64) * self.step + (self._base + self.start)
+        return places if self._drop_last else places % self.sample_count
 
     def _order(self, epoch: int) -> Order:
         """The rank's indices in `epoch`."""
         order = torch_order(self.sample_count, self.seed + epoch)
         if self.step == 1:
-            return order
+            return order[self._base :]
         return order[self._places(0, self.num_samples)]
 
     def _arguments(self) -> dict[str, int | bool]:
@@ -209,6 +225,7 @@ class DistributedSampler(FiniteSampler):
 class _OneRank(FiniteSampler):
     """Every sample once, the same on every rank: the place is the rank's own count."""
 
+    elastic = True
     _shuffled: ClassVar[bool]
 
     def __init__(self, sample_count: int, seed: int, advance: int) -> None:
@@ -220,12 +237,14 @@ class _OneRank(FiniteSampler):
             start=0,
             step=1,
             size=count,
-            num_samples=count,
             advance=advance,
         )
 
+    def _share(self, size: int) -> int:
+        return size
+
     def _places(self, first: int, last: int) -> NDArray[np.int64]:
-        return np.arange(first, last, dtype=np.int64)
+        return np.arange(self._base + first, self._base + last, dtype=np.int64)
 
 
 class SequentialSampler(_OneRank):
@@ -273,7 +292,7 @@ class RandomSampler(_OneRank):
         self._orders = OrderCache()
 
     def _indices(self, epoch: int, first: int, last: int) -> NDArray[np.int64]:
-        return self._orders.get(epoch, self._order)[first:last].astype(np.int64)
+        return self._orders.get(epoch, self._order)[self._base + first : self._base + last].astype(np.int64)
 
     def _order(self, epoch: int) -> Order:
         return torch_order(self.sample_count, hashed_seed(self.seed, epoch))

@@ -122,6 +122,8 @@ class KeyedEpochSampler(FiniteSampler):
         TypeError, ValueError: an argument is not of its kind, or out of range.
     """
 
+    elastic = True
+
     def __init__(
         self,
         *,
@@ -148,7 +150,6 @@ class KeyedEpochSampler(FiniteSampler):
             start=rank,
             step=world_size,
             size=places,
-            num_samples=_share(places, rank, world_size, tail),
             advance=advance,
         )
         self._orders = _KeyedOrders(count, self.seed, shuffle=self.shuffle)
@@ -163,6 +164,22 @@ class KeyedEpochSampler(FiniteSampler):
         """What makes the stream; see Sampler.identity."""
         return {**super().identity(), "tail": self._tail}
 
+    @property
+    def common_samples(self) -> int:
+        """Samples that every rank has at least in an epoch: so where short batches are left out, all ranks have as
+        many batches, with an uneven tail too.
+        """
+        return (self.size - self._base) // self.step if self._tail == "uneven" else self.num_samples
+
+    def _share(self, size: int) -> int:
+        if self._tail == "uneven":
+            return max(0, -(-(size - self.start) // self.step))
+        return size // self.step if self._tail == "drop" else -(-size // self.step)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._blocks = _Blocks(self.sample_count // self.step)
+
     def _indices(self, epoch: int, first: int, last: int) -> NDArray[np.int64]:
         return self._blocks.indices(epoch, first, last, self.num_samples, self._block)
 
@@ -170,7 +187,7 @@ class KeyedEpochSampler(FiniteSampler):
         return self._orders.indices(epoch, self._places(first, last), laps_are_epochs=False)
 
     def _places(self, first: int, last: int) -> NDArray[np.int64]:
-        places = np.arange(first, last, dtype=np.int64) * self.step + self.start
+        places = np.arange(first, last, dtype=np.int64) * self.step + (self._base + self.start)
         return places % self.size if self._tail == "pad" else places
 
     def _arguments(self) -> dict[str, int | bool]:
@@ -213,6 +230,8 @@ class KeyedInfiniteSampler(EndlessSampler):
         TypeError, ValueError: an argument is not of its kind, or out of range.
     """
 
+    elastic = True
+
     def __init__(
         self,
         *,
@@ -243,12 +262,9 @@ class KeyedInfiniteSampler(EndlessSampler):
     def _block(self, epoch: int, first: int, last: int) -> Order:
         return self._orders.indices(epoch, self._places(first, last), laps_are_epochs=True)
 
+    def _begin(self) -> None:
+        super()._begin()
+        self._blocks = _Blocks(self.sample_count // self.step)
+
     def _places(self, first: int, last: int) -> NDArray[np.int64]:
-        return np.arange(first, last, dtype=np.int64) * self.step + self.start
-
-
-def _share(size: int, rank: int, world_size: int, tail: Tail) -> int:
-    """Samples of a rank in a pass."""
-    if tail == "uneven":
-        return max(0, -(-(size - rank) // world_size))
-    return size // world_size if tail == "drop" else -(-size // world_size)
+        return np.arange(first, last, dtype=np.int64) * self.step + (self._base + self.start)

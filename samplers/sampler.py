@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from copy import copy
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,12 +73,17 @@ class Sampler(ABC, Iterable[int]):
     torch DataLoader. Iterating twice gives the same twice; two iterators do not disturb each other.
     """
 
+    elastic: ClassVar[bool] = False
+    """Whether what stands at a place does not depend on the number of ranks, and any k samples of each rank are the
+    first `k * step` places of a pass: then `after` can deal the rest of a pass out to another number of ranks."""
+
     def __init__(self, *, sample_count: int, shuffle: bool, seed: int, start: int, step: int) -> None:
         self._sample_count = sample_count
         self._shuffle = shuffle
         self._seed = seed
         self._start = start
         self._step = step
+        self._base = 0  # the place from which a pass is dealt out
 
     @property
     def sample_count(self) -> int:
@@ -178,6 +185,35 @@ class Sampler(ABC, Iterable[int]):
         epoch, first, last = self._span(start, stop)
         return position(epoch, self._places(first, last))
 
+    def after(self, place: int) -> Self:
+        """The sampler for the rest of a pass whose first `place` places are gone, whichever ranks took them.
+
+        What is left is dealt out anew: sample k of this rank is place `place + start + k * step`. So a pass that 8
+        ranks have begun goes on on 3, and nothing is taken twice or left out. Tails (padding, what is dropped) are
+        those of the rest.
+
+        Args:
+            place: In [0, size]; for endless samplers below 2**61.
+
+        Returns:
+            A sampler of which `stretch`, `num_samples` and `common_samples` count from `place` on, in every epoch; its
+            `advance` is 0. It is for the pass under way: for the next one use the sampler itself.
+
+        Raises:
+            TypeError: the sampler is not elastic.
+            ValueError: `place` is out of range.
+        """
+        if not self.elastic:
+            raise TypeError(
+                f"{type(self).__name__} cannot deal out the rest of a pass: its ranks are not at one place of the "
+                "order. Use KeyedInfiniteSampler or KeyedEpochSampler, whose order does not depend on the ranks."
+            )
+        stop = 2**61 if self.size is None else self.size + 1
+        rest = copy(self)
+        rest._base = whole_number("place", place, 0, stop, "Pass how many places of the pass are gone.")
+        rest._begin()
+        return rest
+
     def identity(self) -> dict[str, int | str | bool]:
         """What makes the stream, ready for JSON: equal identities mean equal streams.
 
@@ -201,6 +237,10 @@ class Sampler(ABC, Iterable[int]):
         """The constructor call that makes this sampler, at this epoch and advance."""
         arguments = ", ".join(f"{name}={value!r}" for name, value in self._arguments().items())
         return f"{type(self).__name__}({arguments})"
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Nothing of this rank is taken yet; what was worked out for another beginning is forgotten."""
 
     @abstractmethod
     def _arguments(self) -> dict[str, int | bool]:
@@ -245,12 +285,11 @@ class FiniteSampler(Sampler):
         start: int,
         step: int,
         size: int,
-        num_samples: int,
         advance: object,
     ) -> None:
         super().__init__(sample_count=sample_count, shuffle=shuffle, seed=seed, start=start, step=step)
         self._size = size
-        self._num_samples = num_samples
+        self._num_samples = num_samples = self._share(size)
         stop = EPOCH_STOP * num_samples if num_samples else 1
         self._at = divmod(
             whole_number(
@@ -272,6 +311,13 @@ class FiniteSampler(Sampler):
     @property
     def num_samples(self) -> int:
         """Samples of this rank in a whole epoch."""
+        return self._num_samples
+
+    @property
+    def common_samples(self) -> int:
+        """What a loader that leaves out short batches makes them of: samples of this rank in a whole epoch; or those
+        that every rank has at least, where a sampler promises all ranks as many batches.
+        """
         return self._num_samples
 
     @property
@@ -303,6 +349,14 @@ class FiniteSampler(Sampler):
     def identity(self) -> dict[str, int | str | bool]:
         """What makes the stream; see Sampler.identity."""
         return {**super().identity(), "size": self._size}
+
+    def _begin(self) -> None:
+        self._num_samples = self._share(self._size - self._base)
+        self._at = (self._at[0], 0)
+
+    @abstractmethod
+    def _share(self, size: int) -> int:
+        """Samples of this rank of the last `size` places of a pass."""
 
     def __len__(self) -> int:
         """What iteration yields: this rank's samples of an epoch, less those of it that are gone."""
@@ -350,6 +404,9 @@ class EndlessSampler(Sampler):
     def advance(self) -> int:
         """Samples of this rank that count as taken: the stream begins after them."""
         return self._advance
+
+    def _begin(self) -> None:
+        self._advance = 0
 
     def _here(self) -> tuple[int, int, int]:
         return 0, self._advance, self._end

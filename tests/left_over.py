@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import gc
+import time
+from collections.abc import Callable, Sequence
+
 import psutil
 
-__all__ = ["children"]
+__all__ = ["assert_no_more", "children"]
+
+
+def assert_no_more(count: Callable[[], Sequence[int]], limits: Sequence[int], *, seconds: float = 20.0) -> None:
+    """There is soon no more of anything than there was: what was broken off is closed soon, but not at once.
+
+    Args:
+        count: how much there is now, of several kinds.
+        limits: how much there may be, in the same order.
+        seconds: how long that may take.
+    """
+    deadline = time.monotonic() + seconds
+    while any(now > limit for now, limit in zip(count(), limits, strict=True)):
+        assert time.monotonic() < deadline, f"there is still more: {tuple(count())}, it was {tuple(limits)}"
+        gc.collect()
+        time.sleep(0.02)
 
 
 def children() -> list[str]:

@@ -26,6 +26,8 @@ class Progress:
     """The sampler's: the pass too, but where `set_epoch` was forgotten."""
     taken: int
     """How much of the pass the user has had, in the order's own unit; what `Request.taken` counts."""
+    base: int = 0
+    """The place from which `taken` counts: what lies before was taken by any number of ranks."""
     state: Any = None
     """The `Request.state` of the last batch that was taken, or what a loaded state brought; None: nothing was taken."""
     begun: bool = False
@@ -37,6 +39,11 @@ class Order(ABC):
 
     drawn_by_user: bool = False
     """Whether `requests` must be advanced on the user's thread, as it may draw from the global generators."""
+
+    @property
+    @abstractmethod
+    def bound_to_ranks(self) -> str | None:
+        """Why a state of another number of ranks cannot be loaded, and what to use; None: it can."""
 
     @property
     @abstractmethod

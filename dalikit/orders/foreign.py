@@ -90,6 +90,14 @@ class ForeignOrder(Order):
         self._end: SamplerState | None = None  # the sampler's own at the end of the pass that ended last
 
     @property
+    def bound_to_ranks(self) -> str | None:
+        """It always is."""
+        return (
+            "how a torch-style sampler shares the samples out is its own affair; use make_data_loader with "
+            "SamplerType.KEYED_EPOCH, KEYED_INFINITE, EPOCH or DISTRIBUTED, which go on on any number"
+        )
+
+    @property
     def size(self) -> int:
         """Nobody knows."""
         return MOST_PLACES

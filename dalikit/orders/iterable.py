@@ -86,6 +86,14 @@ class IterableOrder(Order):
         self._passes = Passes(IterableProgress(0, 0, 0))
 
     @property
+    def bound_to_ranks(self) -> str | None:
+        """It always is."""
+        return (
+            "how an iterable dataset shares itself out is its own affair; use a map-style dataset (of tar shards: "
+            "dalikit's WebDataset) with SamplerType.KEYED_EPOCH or KEYED_INFINITE, which go on on any number"
+        )
+
+    @property
     def size(self) -> int:
         """Nobody knows."""
         return MOST_PLACES

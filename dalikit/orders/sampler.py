@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 
 import torch
@@ -21,7 +20,8 @@ class SamplerOrder(Order):
     """Batches of a sampler of the package `samplers`.
 
     `Progress.taken` counts samples of this rank: batches times batch size, so that all ranks agree at an uneven end
-    too. A state fits any batch size, and any rank's state is good for all.
+    too. A state fits any batch size, any rank's state is good for all, and, where the sampler is elastic, for any
+    number of ranks: what is left of the pass is dealt out from the state's place on.
 
     Args:
         sampler: says which sample comes next.
@@ -61,6 +61,16 @@ class SamplerOrder(Order):
         """The sampler's."""
         return self.sampler.size
 
+    @property
+    def bound_to_ranks(self) -> str | None:
+        """Unless the sampler is elastic."""
+        if self.sampler.elastic:
+            return None
+        return (
+            f"{type(self.sampler).__name__} shares the samples out by the number of ranks, which are not at one place "
+            "of a common order; use SamplerType.KEYED_INFINITE (endless) or KEYED_EPOCH, which go on on any number"
+        )
+
     def begin(self) -> Progress:
         """From where a loaded state left off, else from the beginning of a pass, or from where `advance` led in it."""
         if self._seed is not None and self._seed.due:
@@ -70,7 +80,7 @@ class SamplerOrder(Order):
     def requests(self, progress: Progress) -> Iterator[Request]:
         """A pure function of the place: may be advanced on any thread."""
         return _requests(
-            self.sampler,
+            self.sampler.after(progress.base) if progress.base else self.sampler,
             epoch=progress.epoch,
             passes=progress.passes,
             taken=progress.taken,
@@ -89,13 +99,11 @@ class SamplerOrder(Order):
         Raises:
             TypeError: the sampler is endless.
         """
-        samples = self.sampler.num_samples
-        if samples is None:
+        taken, size = self._advance_of(self._place(under_way=False).passes), self._batch_size or 1
+        end = _end(self.sampler, taken, size, drop_last=self._drop_last)
+        if end is None:
             raise TypeError(f"object of type 'DataLoader' has no len(): {self.sampler!r} is endless")
-        samples -= self._advance_of(self._place(under_way=False).passes)
-        if self._batch_size is None:
-            return samples
-        return samples // self._batch_size if self._drop_last else math.ceil(samples / self._batch_size)
+        return max(0, -(-(end - taken) // size))
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the pass of the next iteration. An endless sampler has one pass: nothing happens."""
@@ -118,14 +126,17 @@ class SamplerOrder(Order):
         if isinstance(self.sampler, FiniteSampler) and not self._own:
             self.sampler.set_epoch(state.epoch)
         self._seen = self._epoch_set()
-        self._passes.resume(Progress(state.passes, state.epoch, -(-state.place // state.world_size)))
+        base, taken = 0, -(-state.place // self.sampler.step)
+        if state.place % self.sampler.step and self.sampler.elastic:  # other ranks left off between two rounds of ours
+            base, taken = state.place, 0
+        self._passes.resume(Progress(state.passes, state.epoch, taken, base))
 
     def _state(self, progress: Progress) -> OrderState:
         identity = self.sampler.identity()
         world_size = int(identity.pop("world_size"))
         identity.pop("rank")
         size = self.sampler.size
-        place = progress.taken * world_size
+        place = progress.base + progress.taken * world_size
         return OrderState(
             passes=progress.passes,
             place=place if size is None else min(place, size),
@@ -144,8 +155,8 @@ class SamplerOrder(Order):
         epoch = passes if self._own else self.sampler.epoch
         # A state from between two passes was made before the epoch of the next was set. Within a pass another epoch is
         # another order, in which nothing was taken yet.
-        if resumed and (epoch == current.epoch or not current.taken):
-            return Progress(passes, epoch, current.taken)
+        if resumed and (epoch == current.epoch or not (current.taken or current.base)):
+            return Progress(passes, epoch, current.taken, current.base)
         return Progress(passes, epoch, self._advance_of(passes))
 
     def _epoch_set(self) -> tuple[int, int]:
@@ -171,13 +182,20 @@ def _requests(
     sampler: Sampler, *, epoch: int, passes: int, taken: int, batch_size: int | None, drop_last: bool
 ) -> Iterator[Request]:
     """The batches of one pass, from the sample `taken` of this rank on."""
-    length = sampler.num_samples
     size = 1 if batch_size is None else batch_size
+    end = _end(sampler, taken, size, drop_last=drop_last)
     for start in itertools.count(taken, size):
-        stop = start + size
-        if length is not None:
-            stop = min(stop, length)
-            if stop <= start or (drop_last and stop - start < size):
-                return
+        stop = start + size if end is None else min(start + size, end)
+        if stop <= start:
+            return
         indices, places = sampler.stretch(epoch, start, stop)
         yield Request(indices, position(passes, places), start + size, passes, batched=batch_size is not None)
+
+
+def _end(sampler: Sampler, taken: int, size: int, *, drop_last: bool) -> int | None:
+    """Where the batches of a pass end, in samples of this rank; None: never."""
+    if not isinstance(sampler, FiniteSampler):
+        return None
+    if not drop_last:
+        return sampler.num_samples
+    return taken + (sampler.common_samples - taken) // size * size

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from left_over import children
+from left_over import assert_no_more, children
 
 from dalikit import DataLoader, SamplerType
 from dalikit.errors import LoaderClosedError, LoaderTimeoutError
@@ -95,13 +95,17 @@ def test_many_early_breaks_leave_nothing_behind(make: Make) -> None:
     loader = make()
     next(iter(loader))
     process = psutil.Process()
-    counts = []
+
+    def count() -> tuple[int, int]:
+        return len(our_threads()), process.num_fds()
+
+    early = []
+    for _ in range(4):
+        next(iter(loader))
+        early.append(count())
     for _ in range(10):
         next(iter(loader))
-        gc.collect()
-        workers = [name for name in our_threads() if name != "dalikit-engine"]  # one of these may still be ending
-        counts.append((len(workers), process.num_fds()))
-    assert all(now <= counts[1][place] for count in counts[2:] for place, now in enumerate(count)), counts
+    assert_no_more(count, [max(numbers) for numbers in zip(*early, strict=True)])
 
 
 def test_torchs_thread_setting_is_left_alone(make: Make) -> None:

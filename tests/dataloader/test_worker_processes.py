@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 from item_datasets import Photographs
-from left_over import children
+from left_over import assert_no_more, children
 from torch.utils.data import get_worker_info
 
 import dalikit.transforms as T
@@ -269,21 +269,23 @@ def test_nothing_is_left_after_many_passes(load: Make, paths: list[Path]) -> Non
     """Threads, processes, open files and memory after 30 passes as after 3, half of them cut short."""
     process = psutil.Process()
     loader = load(Photographs(paths[:9]))
-    counts = []
+    early: tuple[int, ...] = ()
+    memory = 0
+
+    def count() -> tuple[int, int, int]:
+        return process.num_fds(), process.num_threads(), len(children())
+
     for number in range(30):
         batches = iter(loader)
         for _ in batches if number % 2 else range(1):
             pass
         del batches
         gc.collect()
-        if number in (3, 29):
-            deadline = time.monotonic() + 10
-            while children() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            counts.append((process.num_fds(), process.num_threads(), children(), process.memory_info().rss))
-    assert all(now <= then for then, now in zip(counts[0][:2], counts[1][:2], strict=True)), counts
-    assert counts[1][2] == []
-    assert counts[1][3] - counts[0][3] < 20e6
+        if number == 3:
+            assert_no_more(lambda: [len(children())], [0])
+            early, memory = count(), process.memory_info().rss
+    assert_no_more(count, early)
+    assert process.memory_info().rss - memory < 20e6
 
 
 SCRIPT = """

@@ -75,7 +75,9 @@ def saved(order: Order, *, under_way: bool) -> str:
 def restore(order: AnyOrder, state: str) -> AnyOrder:
     """Loads what `saved` gave, as a loader does."""
     theirs = LoaderState.from_dict(json.loads(state))
-    check_state(theirs, whole(order.fresh_state()), size=order.size, adopt=frozenset())
+    check_state(
+        theirs, whole(order.fresh_state()), size=order.size, adopt=frozenset(), bound_to_ranks=order.bound_to_ranks
+    )
     order.load(theirs.order)
     return order
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 import torch
+from left_over import assert_no_more
 from worker_datasets import Images, Numbers, children, drain, open_session, requests
 
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
@@ -257,19 +258,21 @@ def test_no_file_is_left_open(dataset: Any) -> None:
     """Neither here nor in the workers, after 200 batches."""
     session = open_session(dataset)
     feed = session.begin(requests(220), 0)
-    counts = []
+    early: list[int] = []
     try:
         for number in range(220):
-            batch = feed.next(60)
-            if number in (10, 210):
-                del batch
-                workers = [child.num_fds() for child in children()]
-                counts.append([psutil.Process().num_fds(), *workers])
+            feed.next(60)
+            if number == 10:
+                early = _open_files()
+        assert len(early) == 3
+        assert_no_more(_open_files, [files + 6 for files in early])  # of batches that are ready
     finally:
         session.close()
-    early, late = counts
-    assert len(early) == 3
-    assert all(after <= before + 6 for before, after in zip(early, late, strict=True)), counts
+
+
+def _open_files() -> list[int]:
+    """Of this process and of each worker."""
+    return [psutil.Process().num_fds(), *(child.num_fds() for child in children())]
 
 
 def test_images_from_a_process() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from left_over import assert_no_more
 from worker_datasets import Failing, Images, Numbers, await_no_children, children, drain, open_session, requests, values
 
 from dalikit.errors import LoaderClosedError
@@ -38,11 +39,6 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     while look() and time.monotonic() < deadline:  # a thread that ends processes removes it last of all
         time.sleep(0.01)
     assert look() == []
-
-
-def assert_no_more(early: tuple[int, ...], late: tuple[int, ...]) -> None:
-    """There may be fewer: what tests before have left, an idle connection say, ends at some time."""
-    assert all(now <= then for then, now in zip(early, late, strict=True)), (early, late)
 
 
 def whole(_: WorkerSession, feed: WorkerFeed) -> None:
@@ -72,7 +68,7 @@ def stopped(session: WorkerSession, feed: WorkerFeed) -> None:
 )
 def test_nothing_is_left_after_many_passes(end: Callable[[Any, Any], None], persistent: bool) -> None:
     """Processes, threads, open files and folders after 30 as after 5."""
-    counts = []
+    early: tuple[int, ...] = ()
     for number in range(30):
         session = open_session(Images(), persistent=persistent)
         end(session, session.begin(requests(6), 0))
@@ -82,8 +78,12 @@ def test_nothing_is_left_after_many_passes(end: Callable[[Any, Any], None], pers
             await_no_children()
             _await_threads()
             gc.collect()
-            counts.append((psutil.Process().num_fds(), threading.active_count()))
-    assert_no_more(*counts)
+            early = early or _files_and_threads()
+    assert_no_more(_files_and_threads, early)
+
+
+def _files_and_threads() -> tuple[int, int]:
+    return psutil.Process().num_fds(), threading.active_count()
 
 
 def _await_threads() -> None:
@@ -99,7 +99,7 @@ def _await_threads() -> None:
 def test_many_passes_of_persistent_workers() -> None:
     """Half of them cut short."""
     session = open_session(Images(), persistent=True)
-    counts = []
+    early: tuple[int, ...] = ()
     try:
         for passes in range(30):
             feed = session.begin(requests(6), passes)
@@ -109,12 +109,12 @@ def test_many_passes_of_persistent_workers() -> None:
             else:
                 drain(feed)
             del feed
-            if passes in (4, 28):
-                counts.append((len(children()), psutil.Process().num_fds(), threading.active_count()))
+            if passes == 4:
+                early = _files_and_threads()
+        assert_no_more(_files_and_threads, early)
+        assert len(children()) == 2
     finally:
         session.close()
-    assert_no_more(*counts)
-    assert counts[0][0] == counts[1][0] == 2
     assert children() == []
 
 

@@ -11,6 +11,7 @@
     |   |-- DecodeError (RuntimeError)       its bytes are not an image that can be decoded
     |   `-- TransformError (ValueError)      a transform cannot be applied to it
     |-- StateError (ValueError)              a checkpoint does not fit this loader
+    |-- RankMismatchError (ValueError)       the ranks of a run do not load the same
     |-- LoaderTimeoutError (TimeoutError, RuntimeError: torch's)  a batch did not come in time
     |-- LoaderClosedError (RuntimeError)     the loader was closed in the middle of an iteration
     `-- InternalError (RuntimeError)         a fault of dalikit itself: please report it
@@ -36,6 +37,7 @@ __all__ = [
     "LoaderClosedError",
     "LoaderTimeoutError",
     "Place",
+    "RankMismatchError",
     "ReadError",
     "SampleError",
     "StateError",
@@ -129,6 +131,10 @@ class TransformError(SampleError, ValueError):
 
 class StateError(DalikitError, ValueError):
     """A checkpoint does not fit this loader: another dataset, sampler, seed or number of ranks."""
+
+
+class RankMismatchError(DalikitError, ValueError):
+    """The ranks of a run do not load the same: another seed, dataset, sampler or position. Raised on every rank."""
 
 
 class LoaderTimeoutError(DalikitError, TimeoutError, RuntimeError):

@@ -43,7 +43,7 @@ from dalikit.options import (
 from dalikit.orders import IterableOrder, OwnOrder, Progress, SamplerOrder, choose_order
 from dalikit.pipe import Pipe
 from dalikit.processes import make_startup
-from dalikit.state import LoaderState, OrderState, check_state
+from dalikit.state import LoaderState, OrderState, check_state, describe_differences, describe_rest
 from dalikit.supply import Plan, Supply, check_context
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.recipe import Recipe
@@ -327,33 +327,27 @@ class DataLoader:
         """Goes to where a loader like this one was; the next iteration continues there, to the same pixels.
 
         Another batch size or number of threads is allowed (another batch size not with torch-style samplers and
-        iterable datasets, where batches are counted). A state taken after the last batch of a pass yields no batch, and
-        the iteration after it is a whole pass.
+        iterable datasets, where batches are counted). So is another number of ranks with SamplerType.KEYED_EPOCH,
+        KEYED_INFINITE, EPOCH and DISTRIBUTED: together they take exactly what is left of the pass; the state of any one
+        rank is good for all. A state taken after the last batch of a pass yields no batch, and the iteration after it
+        is a whole pass.
 
         Raises:
-            StateError: it was made by another dataset, sampler, seed or number of ranks; both sides are shown.
+            StateError: it was made by another dataset, sampler or seed, or by another number of ranks with a sampler
+                that cannot change it; both sides are shown.
         """
         theirs, mine = LoaderState.from_dict(state), self._state_of(self._order.fresh_state())
         order = self._order
         check_state(theirs, mine, size=order.size, adopt=self._adoptable(), bound_to_ranks=order.bound_to_ranks)
-        for name, word in (("executor", "executor"), ("transform", "transform")):
-            if getattr(theirs, name) != getattr(mine, name):
-                _LOG.warning(
-                    "the state was made with another %s (%s, here %s): the order is the same, pixels differ",
-                    word,
-                    getattr(theirs, name),
-                    getattr(mine, name),
-                )
-        if theirs.exclude != mine.exclude:
-            _LOG.warning(
-                "the state was made with another exclude (%s, here %s): the samples differ in the places of those rows",
-                theirs.exclude or "no row",
-                mine.exclude or "no row",
-            )
+        for sentence in describe_differences(theirs, mine):
+            _LOG.warning(sentence)
+        if theirs.world_size != mine.world_size:
+            _LOG.info(describe_rest(theirs, mine.world_size, size=order.size, batch_size=self.batch_size))
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
-        self._order.load(theirs.order)
+        order.load(theirs.order)
         self._iterator = None
+        self._agreed = False
 
     def _adoptable(self) -> frozenset[str]:
         """What a state may bring along: a seed that was drawn here, and with it that of our own sampler."""

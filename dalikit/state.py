@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dalikit.errors import StateError
 
-__all__ = ["STATE_VERSION", "LoaderState", "OrderState", "check_state"]
+__all__ = ["STATE_VERSION", "LoaderState", "OrderState", "check_state", "describe_differences", "describe_rest"]
 
 STATE_VERSION = 1
 """Raised when older states can no longer be read (a CHECKPOINT change)."""
@@ -146,6 +146,40 @@ def _check_limits(state: LoaderState, size: int | None) -> None:
     for name, limit in limits.items():
         if getattr(state, name) > limit:
             raise StateError(f"state[{name!r}]={getattr(state, name)}: is beyond the end of this loader's, {limit}")
+
+
+def describe_differences(state: LoaderState, mine: LoaderState) -> Iterator[str]:
+    """What a state that fits was made with, and this loader has otherwise: a sentence each."""
+    for name in ("executor", "transform"):
+        theirs, ours = getattr(state, name), getattr(mine, name)
+        if theirs != ours:
+            yield (
+                f"the state was made with another {name} ({theirs}, here {ours}): the order is the same, pixels differ"
+            )
+    if state.exclude != mine.exclude:
+        yield (
+            f"the state was made with another exclude ({state.exclude or 'no row'}, here {mine.exclude or 'no row'}): "
+            "the samples differ in the places of those rows"
+        )
+
+
+def describe_rest(state: LoaderState, world_size: int, *, size: int | None, batch_size: int | None) -> str:
+    """What is left of the pass of a state that another number of ranks has made, and what of it fills no batch.
+
+    Args:
+        state: a state that fits.
+        world_size: ranks that go on.
+        size: places in a pass; None: endless.
+        batch_size: samples a batch of each rank; None: single samples.
+    """
+    text = (
+        f"resuming on {world_size} ranks a state made by {state.world_size}: pass {state.passes} is dealt out anew "
+        f"from place {state.place:,d} on"
+    )
+    if size is None:
+        return text
+    left, whole = size - state.place, world_size * (batch_size or 1)
+    return f"{text}; {left:,d} samples are left: {left // whole:,d} global batches of {whole}, and {left % whole} more"
 
 
 _OTHER_CONTENTS = (

@@ -8,7 +8,15 @@ from typing import Any
 
 from dalikit.errors import StateError
 
-__all__ = ["STATE_VERSION", "LoaderState", "OrderState", "check_state", "describe_differences", "describe_rest"]
+__all__ = [
+    "STATE_VERSION",
+    "LoaderState",
+    "OrderState",
+    "check_state",
+    "describe_differences",
+    "describe_rest",
+    "why_bound_to_ranks",
+]
 
 STATE_VERSION = 1
 """Raised when older states can no longer be read (a CHECKPOINT change)."""
@@ -139,6 +147,18 @@ def check_state(
     if lines:
         raise StateError("the state does not fit this loader:\n" + "\n".join(lines))
     _check_limits(state, size)
+
+
+def why_bound_to_ranks(sampler: str) -> str:
+    """Why a state of a sampler that is not elastic is for its own number of ranks, and what to use.
+
+    Args:
+        sampler: the sampler's class.
+    """
+    return (
+        f"{sampler} shares the samples out by the number of ranks, which are not at one place of a common order; use "
+        "SamplerType.KEYED_INFINITE (endless) or KEYED_EPOCH, which go on on any number"
+    )
 
 
 def _check_limits(state: LoaderState, size: int | None) -> None:

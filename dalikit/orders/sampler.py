@@ -11,6 +11,7 @@ from dalikit.fetch import Request
 from dalikit.orders.base import Order, OrderState, Progress
 from dalikit.orders.base_seed import BaseSeed
 from dalikit.orders.passes import Passes
+from dalikit.state import why_bound_to_ranks
 from samplers import FiniteSampler, KeyedEpochSampler, Sampler, position
 
 __all__ = ["SamplerOrder"]
@@ -64,12 +65,7 @@ class SamplerOrder(Order):
     @property
     def bound_to_ranks(self) -> str | None:
         """Unless the sampler is elastic."""
-        if self.sampler.elastic:
-            return None
-        return (
-            f"{type(self.sampler).__name__} shares the samples out by the number of ranks, which are not at one place "
-            "of a common order; use SamplerType.KEYED_INFINITE (endless) or KEYED_EPOCH, which go on on any number"
-        )
+        return None if self.sampler.elastic else why_bound_to_ranks(type(self.sampler).__name__)
 
     def begin(self) -> Progress:
         """From where a loaded state left off, else from the beginning of a pass, or from where `advance` led in it."""

@@ -9,6 +9,7 @@
     KeyedEpochSampler        every sample once a pass; any place at once, nothing stored, whatever the number of ranks
     KeyedInfiniteSampler     such epochs without end
 
+The keyed ones also repeat samples in a row, or draw them by weight; `balanced_weights` makes weights of classes.
 Each works as the `sampler=` of a torch DataLoader. Importing this package imports numpy, not torch.
 """
 
@@ -16,6 +17,7 @@ from samplers.epoch import DistributedSampler, EpochSampler, RandomSampler, Sequ
 from samplers.infinite import InfiniteSampler, ShardedInfiniteSampler
 from samplers.keyed import KeyedEpochSampler, KeyedInfiniteSampler
 from samplers.sampler import EndlessSampler, FiniteSampler, Sampler, position
+from samplers.weights import balanced_weights
 
 __all__ = [
     "DistributedSampler",
@@ -29,5 +31,6 @@ __all__ = [
     "Sampler",
     "SequentialSampler",
     "ShardedInfiniteSampler",
+    "balanced_weights",
     "position",
 ]

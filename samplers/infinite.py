@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,5 +263,5 @@ class ShardedInfiniteSampler(_Passes):
     def _places(self, first: int, last: int) -> NDArray[np.int64]:
         return np.arange(first, last, dtype=np.int64) * self.step + self.start
 
-    def _arguments(self) -> dict[str, int | bool]:
+    def _arguments(self) -> Mapping[str, object]:
         return {**super()._arguments(), "use_new_shuffle_tensor_slice": self._use_new}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from samplers.arguments import flag, rank_and_world_size, seed_number, whole_number
-from samplers.keyed_permutation import KeyedPermutation
-from samplers.permutation import Order, OrderCache
-from samplers.sampler import COUNT_STOP, EndlessSampler, FiniteSampler
+from samplers.arguments import rank_and_world_size, whole_number
+from samplers.keyed_orders import Blocks, KeyedOrders
+from samplers.permutation import Order
+from samplers.sampler import COUNT_STOP, EndlessSampler, FiniteSampler, Sampler
 
 __all__ = ["KeyedEpochSampler", "KeyedInfiniteSampler", "Tail"]
 
@@ -19,78 +19,54 @@ Tail = Literal["uneven", "pad", "drop"]
 """What becomes of a pass that the ranks do not divide: some have one sample more; the first samples are repeated; the
 last are left out."""
 
-_COUNT_ADVICE = "Pass the number of samples in the dataset, at least one."
-_BLOCK = 4096  # indices made at a time: numpy's cost a call is then 1 ns an index
-_LAPS = 8  # epochs that they span at most, where datasets are tiny: each needs a permutation of its own
+
+class _Keyed(Sampler):
+    """What both have: an order that is keyed, and made in blocks."""
+
+    elastic = True
+    _laps_are_epochs: ClassVar[bool]
+    _orders: KeyedOrders
+    _blocks: Blocks
+
+    @property
+    def repeats(self) -> int:
+        """At how many places in a row a sample stands."""
+        return self._orders.repeats
+
+    @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """The weights' proportions, as they are kept: whole numbers (sample_count,), a fresh array. None: without."""
+        return None if self._orders.weights is None else self._orders.weights.numbers()
+
+    def after(self, place: int) -> Self:
+        """The sampler for the rest of a pass; see Sampler.after."""
+        rest = super().after(place)
+        rest._blocks = rest._no_blocks()
+        return rest
+
+    def identity(self) -> dict[str, int | str | bool]:
+        """What makes the stream; see Sampler.identity. "weights" is a short hash of them."""
+        return {**super().identity(), **self._orders.options()}
+
+    def _no_blocks(self) -> Blocks:
+        return Blocks(self._orders.lap // self.step)
+
+    def _options(self) -> dict[str, object]:
+        """Those of the arguments that are not left out."""
+        repeats: dict[str, object] = {} if self.repeats == 1 else {"repeats": self.repeats}
+        return repeats if self._orders.weights is None else {**repeats, "weights": self._orders.weights}
+
+    def _indices(self, epoch: int, first: int, last: int) -> NDArray[np.int64]:
+        return self._blocks.indices(epoch, first, last, self._here()[2], self._block)
+
+    def _block(self, epoch: int, first: int, last: int) -> Order:
+        return self._orders.indices(epoch, self._places(first, last), laps_are_epochs=self._laps_are_epochs)
+
+    def _places(self, first: int, last: int) -> NDArray[np.int64]:
+        return np.arange(first, last, dtype=np.int64) * self.step + (self._base + self.start)
 
 
-class _KeyedOrders:
-    """The orders of all epochs of a dataset.
-
-    A run of places that is longer than the dataset goes over it again and again, each lap in an order of its own.
-    """
-
-    def __init__(self, count: int, seed: int, *, shuffle: bool) -> None:
-        self._count = count
-        self._seed = seed
-        self._shuffle = shuffle
-
-    def indices(self, epoch: int, places: NDArray[np.int64], *, laps_are_epochs: bool) -> NDArray[np.int64]:
-        """What stands at each place: int64, same shape.
-
-        Args:
-            epoch: the pass.
-            places: from 0 on, in any order.
-            laps_are_epochs: whether each lap is the next epoch, not a further lap of this one.
-        """
-        if not self._shuffle or self._count == 1 or not len(places):
-            return places % self._count
-        laps, places = np.divmod(places, self._count)
-        different, which = np.unique(laps, return_inverse=True)
-        keys = [self._key(epoch, lap, laps_are_epochs) for lap in different.tolist()]
-        return KeyedPermutation(self._count, *keys).at(places, which if len(keys) > 1 else None)
-
-    def _key(self, epoch: int, lap: int, laps_are_epochs: bool) -> tuple[int, int, int]:
-        return (self._seed, epoch + lap, 0) if laps_are_epochs else (self._seed, epoch, lap)
-
-
-class _Blocks:
-    """A rank's indices, made some thousands at a time. Thread-safe; pickles empty.
-
-    Args:
-        share: the rank's samples of an epoch.
-    """
-
-    def __init__(self, share: int) -> None:
-        self._size = min(_BLOCK, _LAPS * max(share, 1))
-        self._made = OrderCache()
-
-    def indices(
-        self, epoch: int, first: int, last: int, end: int, make: Callable[[int, int, int], Order]
-    ) -> NDArray[np.int64]:
-        """Those [first, last) of an epoch.
-
-        Args:
-            epoch: the pass.
-            first: counted from the epoch's start.
-            last: likewise.
-            end: how many there are.
-            make: gives those of an epoch, from one to another.
-        """
-        size = self._size
-
-        def block(number: int) -> Order:
-            start = (number & (2**64 - 1)) * size
-            return make(epoch, start, min(start + size, end))
-
-        parts = [
-            self._made.get(epoch << 64 | number, block)[max(first - number * size, 0) : last - number * size]
-            for number in range(first // size, -(-last // size))
-        ]
-        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
-
-
-class KeyedEpochSampler(FiniteSampler):
+class KeyedEpochSampler(_Keyed, FiniteSampler):
     """Every sample once a pass, in a new random order each pass, dealt out to the ranks one by one.
 
     With 3 ranks and 8 samples; the order is made up:
@@ -105,24 +81,40 @@ class KeyedEpochSampler(FiniteSampler):
     epoch): every place is found at once, so `advance` and `set_epoch` cost nothing, and nothing is stored, however
     large the dataset is.
 
-    Costs: some 60 ns an index.
+    With `repeats` a sample stands at several places in a row, so that neighbouring ranks get it together; as the places
+    differ, so do the augmentations. This is repeated augmentation (E. Hoffer et al., "Augment your batch", CVPR 2020;
+    M. Berman et al., "MultiGrain", 2019), by default with passes that are as many times as long. With
+    `size=sample_count` they are as long as ever and hold a part of the samples, as in DeiT's and timm's RASampler.
+
+    With `weights` the samples come in proportion to them, by systematic sampling (SampleWeights has its sources): of
+    the n slots of a lap over n samples, sample i takes n * weight / sum, rounded down or up at random; so no count is
+    more than one away from what is expected, an expected whole number is met, and weight 0 never comes. (torch's
+    WeightedRandomSampler draws each slot by itself: there a sample that is expected twice is left out of every seventh
+    pass.) The n slots are then put in random order. `balanced_weights` makes weights of classes.
+
+    Costs: some 60 ns an index. With weights some 160 ns if there are a million, and 8 bytes each.
 
     Args:
         sample_count: Samples in the dataset, in [1, 2**40).
-        size: Places in a pass over all ranks, in [1, 2**40). Default None: `sample_count`. With less, a pass is the
-            beginning of the order; with more, the dataset is gone through again, each lap in an order of its own.
-        shuffle: Whether to shuffle. Default True.
-        seed: In [0, 2**63). Default 0.
+        size: Places in a pass over all ranks, in [1, 2**40). Default None: a lap over the dataset, `sample_count *
+            repeats`. With less, a pass is the beginning of the order; with more, the dataset is gone through again,
+            each lap in an order of its own.
+        shuffle: Whether to shuffle. Default True. Without, samples come in order of index, with repeats and weights
+            too.
+        seed: In [0, 2**63). Default 0. Without shuffle only the rounding of weights follows from it.
         start: This rank. Default None: torch.distributed's if it is initialised, else 0.
         step: The number of ranks. Default None: torch.distributed's if it is initialised, else 1.
         tail: "uneven", "pad" or "drop"; see above. Default "uneven": nothing is seen twice and nothing left out.
         advance: Samples of this rank that count as taken; see FiniteSampler. Default 0.
+        repeats: At how many places in a row a sample stands, at least 1; a lap is below 2**40 places. Default 1.
+        weights: Real numbers, shape (sample_count,), finite, not negative and not all 0, for less than 2**31 samples.
+            Only their proportions count; see SampleWeights. Default None: every sample once a lap.
 
     Raises:
         TypeError, ValueError: an argument is not of its kind, or out of range.
     """
 
-    elastic = True
+    _laps_are_epochs = False
 
     def __init__(
         self,
@@ -135,25 +127,26 @@ class KeyedEpochSampler(FiniteSampler):
         step: int | None = None,
         tail: Tail = "uneven",
         advance: int = 0,
+        repeats: int = 1,
+        weights: ArrayLike | None = None,
     ) -> None:
         rank, world_size = rank_and_world_size(start, step)
-        count = whole_number("sample_count", sample_count, 1, COUNT_STOP, _COUNT_ADVICE)
-        places = count if size is None else size
+        self._orders = orders = KeyedOrders(sample_count, shuffle=shuffle, seed=seed, repeats=repeats, weights=weights)
+        places = orders.lap if size is None else size
         places = whole_number("size", places, 1, COUNT_STOP, "Pass the number of samples in a pass of all ranks.")
         if tail not in get_args(Tail):
             raise ValueError(f'tail is {tail!r}, but must be "uneven", "pad" or "drop".')
         self._tail = tail
         super().__init__(
-            sample_count=count,
-            shuffle=flag("shuffle", shuffle),
-            seed=seed_number(seed),
+            sample_count=orders.count,
+            shuffle=orders.shuffle,
+            seed=orders.seed,
             start=rank,
             step=world_size,
             size=places,
             advance=advance,
         )
-        self._orders = _KeyedOrders(count, self.seed, shuffle=self.shuffle)
-        self._blocks = _Blocks(count // world_size)
+        self._blocks = self._no_blocks()
 
     @property
     def tail(self) -> Tail:
@@ -161,7 +154,7 @@ class KeyedEpochSampler(FiniteSampler):
         return self._tail
 
     def identity(self) -> dict[str, int | str | bool]:
-        """What makes the stream; see Sampler.identity."""
+        """What makes the stream; see Sampler.identity. "weights" is a short hash of them."""
         return {**super().identity(), "tail": self._tail}
 
     @property
@@ -176,21 +169,11 @@ class KeyedEpochSampler(FiniteSampler):
             return max(0, -(-(size - self.start) // self.step))
         return size // self.step if self._tail == "drop" else -(-size // self.step)
 
-    def _begin(self) -> None:
-        super()._begin()
-        self._blocks = _Blocks(self.sample_count // self.step)
-
-    def _indices(self, epoch: int, first: int, last: int) -> NDArray[np.int64]:
-        return self._blocks.indices(epoch, first, last, self.num_samples, self._block)
-
-    def _block(self, epoch: int, first: int, last: int) -> Order:
-        return self._orders.indices(epoch, self._places(first, last), laps_are_epochs=False)
-
     def _places(self, first: int, last: int) -> NDArray[np.int64]:
-        places = np.arange(first, last, dtype=np.int64) * self.step + (self._base + self.start)
+        places = super()._places(first, last)
         return places % self.size if self._tail == "pad" else places
 
-    def _arguments(self) -> dict[str, int | bool]:
+    def _arguments(self) -> Mapping[str, object]:
         return {
             "sample_count": self.sample_count,
             "size": self.size,
@@ -198,12 +181,13 @@ class KeyedEpochSampler(FiniteSampler):
             "seed": self.seed,
             "start": self.start,
             "step": self.step,
-            "tail": self._tail,  # type: ignore[dict-item]
+            "tail": self._tail,
             "advance": self.advance,
+            **self._options(),
         }
 
 
-class KeyedInfiniteSampler(EndlessSampler):
+class KeyedInfiniteSampler(_Keyed, EndlessSampler):
     """Epochs without end, each in a new random order, dealt out to the ranks one by one.
 
     With 3 ranks and 8 samples; the order is made up:
@@ -213,24 +197,19 @@ class KeyedInfiniteSampler(EndlessSampler):
         rank     0  1  2  0  1  2  0  1 | 2  0  1  2 ...
 
     The ranks go on over the epoch's end, and do not drift apart: after k samples each, exactly the first `k * step`
-    places are gone. What stands at a place does not depend on the number of ranks. Epoch e has the order of
-    KeyedEpochSampler's epoch e, for the same seed.
-
-    Costs: some 60 ns an index, wherever in the stream; nothing is stored.
+    places are gone. Epoch e, a lap of `sample_count * repeats` places, has the order of KeyedEpochSampler's epoch e,
+    for the same seed, repeats and weights; all that is said there of orders and costs holds here, wherever in the
+    stream.
 
     Args:
-        sample_count: Samples in the dataset, in [1, 2**40).
-        shuffle: Whether to shuffle. Default True.
-        seed: In [0, 2**63). Default 0.
-        start: This rank. Default None: torch.distributed's if it is initialised, else 0.
-        step: The number of ranks. Default None: torch.distributed's if it is initialised, else 1.
+        sample_count, shuffle, seed, start, step, repeats, weights: KeyedEpochSampler's.
         advance: Samples of this rank that are left out at the beginning. Default 0.
 
     Raises:
         TypeError, ValueError: an argument is not of its kind, or out of range.
     """
 
-    elastic = True
+    _laps_are_epochs = True
 
     def __init__(
         self,
@@ -241,30 +220,21 @@ class KeyedInfiniteSampler(EndlessSampler):
         start: int | None = None,
         step: int | None = None,
         advance: int = 0,
+        repeats: int = 1,
+        weights: ArrayLike | None = None,
     ) -> None:
         rank, world_size = rank_and_world_size(start, step)
-        count = whole_number("sample_count", sample_count, 1, COUNT_STOP, _COUNT_ADVICE)
+        self._orders = orders = KeyedOrders(sample_count, shuffle=shuffle, seed=seed, repeats=repeats, weights=weights)
         super().__init__(
-            sample_count=count,
-            shuffle=flag("shuffle", shuffle),
-            seed=seed_number(seed),
+            sample_count=orders.count,
+            shuffle=orders.shuffle,
+            seed=orders.seed,
             start=rank,
             step=world_size,
-            share=max(1, count // world_size),
+            share=max(1, orders.lap // world_size),
             advance=advance,
         )
-        self._orders = _KeyedOrders(count, self.seed, shuffle=self.shuffle)
-        self._blocks = _Blocks(count // world_size)
+        self._blocks = self._no_blocks()
 
-    def _indices(self, epoch: int, first: int, last: int) -> NDArray[np.int64]:
-        return self._blocks.indices(epoch, first, last, 2**62, self._block)
-
-    def _block(self, epoch: int, first: int, last: int) -> Order:
-        return self._orders.indices(epoch, self._places(first, last), laps_are_epochs=True)
-
-    def _begin(self) -> None:
-        super()._begin()
-        self._blocks = _Blocks(self.sample_count // self.step)
-
-    def _places(self, first: int, last: int) -> NDArray[np.int64]:
-        return np.arange(first, last, dtype=np.int64) * self.step + (self._base + self.start)
+    def _arguments(self) -> Mapping[str, object]:
+        return {**super()._arguments(), **self._options()}

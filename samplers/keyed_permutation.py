@@ -17,11 +17,15 @@ It makes orders to train by. It is no cipher: nobody is kept from finding the ke
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KeyedPermutation"]
+__all__ = ["Key", "KeyedPermutation", "hashed_words"]
+
+Key: TypeAlias = tuple[int, int, int]
+"""Three whole numbers in [0, 2**64)."""
 
 _ROUNDS = 16
 """With 10 the 120 orders of five numbers do not come equally often, with 16 they do. Of a hundred numbers and more,
@@ -38,15 +42,15 @@ class KeyedPermutation:
 
     Args:
         count: in [1, 2**40].
-        *keys: each three whole numbers in [0, 2**64), hashed together by numpy's SeedSequence, whose stream numpy keeps
-            (NEP 19): keys that differ anywhere give other orders, and none of them lies near another's.
+        *keys: each is hashed by `hashed_words`: keys that differ anywhere give other orders, and none of them lies near
+            another's.
     """
 
-    def __init__(self, count: int, *keys: tuple[int, int, int]) -> None:
+    def __init__(self, count: int, *keys: Key) -> None:
         width = max(1, math.isqrt(count - 1) + 1)  # the smallest whose square holds [0, count)
         self._count = np.uint64(count)
         self._ranges = np.uint64(-(-count // width)), np.uint64(width)
-        self._words = np.stack([_words(key) for key in keys], axis=1)  # uint64 (rounds, keys)
+        self._words = np.stack([hashed_words(key, _ROUNDS) for key in keys], axis=1)  # uint64 (rounds, keys)
 
     def at(self, places: NDArray[np.int64], which: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """What stands at each place.
@@ -83,10 +87,15 @@ class KeyedPermutation:
         return upper
 
 
-def _words(key: tuple[int, int, int]) -> NDArray[np.uint64]:
-    """A word for each round: uint64 (rounds,)."""
+def hashed_words(key: Key, count: int, purpose: int = 0) -> NDArray[np.uint64]:
+    """`count` random words that follow from a key: uint64 (count,).
+
+    The key's numbers are hashed together by numpy's SeedSequence, whose stream numpy keeps (NEP 19). What has another
+    purpose has nothing in common with them.
+    """
     parts = [part for number in key for part in (number & 0xFFFFFFFF, number >> 32)]
-    words: NDArray[np.uint64] = np.random.SeedSequence(parts).generate_state(_ROUNDS, np.uint64)  # type: ignore[assignment]
+    sequence = np.random.SeedSequence([*parts, purpose] if purpose else parts)
+    words: NDArray[np.uint64] = sequence.generate_state(count, np.uint64)  # type: ignore[assignment]
     return words
 
 

@@ -11,7 +11,7 @@ The words: *index* is a row of the dataset. A *place* counts within a pass over 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from typing import ClassVar, Self
 
@@ -196,8 +196,8 @@ class Sampler(ABC, Iterable[int]):
             place: In [0, size]; for endless samplers below 2**61.
 
         Returns:
-            A sampler of which `stretch`, `num_samples` and `common_samples` count from `place` on, in every epoch; its
-            `advance` is 0. It is for the pass under way: for the next one use the sampler itself.
+            A sampler of which `stretch`, `num_samples` and `common_samples` count from `place` on, in every epoch; none
+            of its samples is taken. It is for the pass under way: for the next one use the sampler itself.
 
         Raises:
             TypeError: the sampler is not elastic.
@@ -218,9 +218,11 @@ class Sampler(ABC, Iterable[int]):
         """What makes the stream, ready for JSON: equal identities mean equal streams.
 
         Neither epoch nor advance is in it: they say where in the stream. "rank" and "world_size" are the rank's; the
-        identities of all ranks of a run agree in all but "rank".
+        identities of all ranks of a run agree in all but "rank". "after" is the place from which the rest of a pass
+        is dealt out, if it is not the first.
         """
-        return {
+        rest: dict[str, int | str | bool] = {"after": self._base} if self._base else {}
+        return rest | {
             "sampler": type(self).__name__,
             "sample_count": self._sample_count,
             "shuffle": self._shuffle,
@@ -234,7 +236,9 @@ class Sampler(ABC, Iterable[int]):
         return self._walk(*self._here())
 
     def __repr__(self) -> str:
-        """The constructor call that makes this sampler, at this epoch and advance."""
+        """The call that makes this sampler, at this epoch and advance."""
+        if self._base:
+            return f"{self.after(0)!r}.after({self._base})"
         arguments = ", ".join(f"{name}={value!r}" for name, value in self._arguments().items())
         return f"{type(self).__name__}({arguments})"
 
@@ -243,7 +247,7 @@ class Sampler(ABC, Iterable[int]):
         """Nothing of this rank is taken yet; what was worked out for another beginning is forgotten."""
 
     @abstractmethod
-    def _arguments(self) -> dict[str, int | bool]:
+    def _arguments(self) -> Mapping[str, object]:
         """The constructor's arguments."""
 
     @abstractmethod
@@ -420,7 +424,7 @@ class EndlessSampler(Sampler):
             )
         return 0, self._advance + start, self._advance + stop
 
-    def _arguments(self) -> dict[str, int | bool]:
+    def _arguments(self) -> Mapping[str, object]:
         return {
             "sample_count": self._sample_count,
             "shuffle": self._shuffle,

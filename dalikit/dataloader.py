@@ -120,7 +120,7 @@ class DataLoader:
             With a sampler of `samplers` that is shared out to several ranks, None is the sampler's seed, on which the
             ranks agree.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
-            rank, world_size, exclude, return_parameters.
+            rank, world_size, max_pixels, max_encoded_bytes, exclude, return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or contradicts another.
@@ -435,7 +435,13 @@ class DataLoader:
                 adapt=self._adapt,
                 function=None
                 if function is None
-                else HostFunction(function, self.seed, adjust_orientation=self._recipe.decode.adjust_orientation),
+                else HostFunction(
+                    function,
+                    self.seed,
+                    adjust_orientation=self._recipe.decode.adjust_orientation,
+                    limits=self.options.limits,
+                ),
+                limits=self.options.limits,
                 batch_size=self.batch_size,
                 drop_last=self.drop_last,
                 rank=self.options.rank or 0,

@@ -10,6 +10,8 @@ import torch
 
 from dalikit.distributed import default_num_threads, resolve_device, resolve_rank
 from dalikit.errors import ArgumentError
+from dalikit.fetch.limits import MAX_PIXELS, Limits
+from dalikit.storage.reading import MAX_SIZE
 
 __all__ = [
     "MAX_EPOCH",
@@ -47,6 +49,8 @@ class OptionArguments(TypedDict, total=False):
     prefetch_batches: int
     rank: int | None
     world_size: int | None
+    max_pixels: int | None
+    max_encoded_bytes: int | None
     exclude: Any
     return_parameters: bool
 
@@ -78,6 +82,10 @@ class LoaderOptions:
     rank: int | None = None
     world_size: int | None = None
     """None: from torch.distributed, torchrun's environment, or 0 of 1."""
+    max_pixels: int | None = MAX_PIXELS
+    """An image whose header tells of more is an error before it is decoded. Default: Pillow's limit. None: no limit."""
+    max_encoded_bytes: int | None = None
+    """An image file of more bytes is an error before it is read. None: 2 GiB."""
     exclude: Any = field(default=None, compare=False)
     """Known bad rows, in whose places other samples come: a report of `dalikit check`, a text file of row numbers, or
     the numbers. The dataset's length, the batch size and all other samples stay. With dalikit's samplers what stands in
@@ -106,6 +114,11 @@ class LoaderOptions:
         threads = default_num_threads() if self.num_threads is None else self.num_threads
         set_field(self, "num_threads", check_integer("num_threads", threads, 1, 1024))
         set_field(self, "prefetch_batches", check_integer("prefetch_batches", self.prefetch_batches, 1, 1024))
+        if self.max_pixels is not None:
+            set_field(self, "max_pixels", check_integer("max_pixels", self.max_pixels, 1))
+        if self.max_encoded_bytes is not None:
+            most = check_integer("max_encoded_bytes", self.max_encoded_bytes, 1, MAX_SIZE)
+            set_field(self, "max_encoded_bytes", most)
         rank, world_size = resolve_rank(self.rank, self.world_size)
         set_field(self, "rank", rank)
         set_field(self, "world_size", world_size)
@@ -119,6 +132,11 @@ class LoaderOptions:
             raise ArgumentError(f"resize={self.resize!r}: must be one of {', '.join(map(repr, _RESIZES))}")
         if self.resize == "pillow" and self.executor != "host":
             raise ArgumentError("resize='pillow': works in executor='host' alone; DALI resizes by itself")
+
+    @property
+    def limits(self) -> Limits:
+        """Of an image."""
+        return Limits(self.max_pixels, MAX_SIZE if self.max_encoded_bytes is None else self.max_encoded_bytes)
 
     @property
     def arithmetic(self) -> str:

@@ -8,7 +8,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from dalikit.errors import ArgumentError
-from dalikit.fetch import Feed, FeedThread, ImageBatch, OtherBatch, PushedSource, Source, add_headers, next_images
+from dalikit.fetch import (
+    Feed,
+    FeedThread,
+    HeaderRules,
+    ImageBatch,
+    OtherBatch,
+    PushedSource,
+    Source,
+    add_headers,
+    next_images,
+)
 from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
 from dalikit.workers import JobCancelledError
 
@@ -46,8 +56,7 @@ class FedPipe:
         start: has the engine work on a source; called when images are found.
         local: whether the feed reads on the thread that asks.
         ahead: how many batches of images a local feed is to be ahead of the user.
-        adjust_orientation: whether images will be decoded with their EXIF orientation.
-        compare_sizes: hold sizes that the dataset knows against the images' headers (see fetch.HeaderReader).
+        rules: how headers are read.
         report: whether batches are to tell what was drawn, so that they must hold images.
     """
 
@@ -58,15 +67,14 @@ class FedPipe:
         *,
         local: bool,
         ahead: int,
-        adjust_orientation: bool,
+        rules: HeaderRules,
         report: bool,
-        compare_sizes: bool = False,
     ) -> None:
         self._feed = feed
         self._start_stream = start
         self._local = local
         self._ahead = ahead
-        self._headers = {"adjust_orientation": adjust_orientation, "compare_sizes": compare_sizes}
+        self._rules = rules
         self._report = report
         self._others = 0  # batches without images that were taken
         self._pushed = 0  # batches ahead of the user, of a local feed
@@ -101,14 +109,14 @@ class FedPipe:
             raise ArgumentError(
                 "items of differing kinds: a batch with images came after batches without; a dataset must give one kind"
             )
-        add_headers(batch, **self._headers)
+        add_headers(batch, self._rules)
         self._source = source = PushedSource(self._feed.describe, paced=not self._local)
         source.push(batch)
         self._pushed = 1
         stream = self._start_stream(source)
         if not self._local:
             source.wait_until_asked()  # for the first batch
-            self._thread = FeedThread(self._feed, source, **self._headers)
+            self._thread = FeedThread(self._feed, source, self._rules)
         return stream
 
     def _take_images(self, stream: BatchStream, timeout: float | None) -> FinishedBatch | StreamEnd:
@@ -124,7 +132,7 @@ class FedPipe:
         while self._pushed < self._ahead and not self._exhausted:
             item: ImageBatch | Exception | None
             try:
-                item = next_images(self._feed, **self._headers)
+                item = next_images(self._feed, self._rules)
             except JobCancelledError:
                 return  # the stream was stopped too
             except Exception as error:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import dalikit.transforms as T
 from dalikit.codec import Header
 from dalikit.collate import bundle_images
-from dalikit.fetch import ImageBatch, Request, ThreadFetcher
+from dalikit.fetch import HeaderRules, ImageBatch, Request, ThreadFetcher
 from dalikit.storage import Location
 from dalikit.transforms.base import Sizes
 from dalikit.transforms.compiler import compile_recipe
@@ -48,7 +48,7 @@ class Files:
 
 def read_batch(paths: Sequence[Path], positions: Sequence[int] | None = None, *, turn: bool = False) -> ImageBatch:
     """The files as one batch; sample i has position i unless said otherwise."""
-    fetcher = ThreadFetcher(Files(paths), num_threads=2, adjust_orientation=turn)
+    fetcher = ThreadFetcher(Files(paths), num_threads=2, rules=HeaderRules(adjust_orientation=turn))
     try:
         indices = np.arange(len(paths))
         places = indices if positions is None else np.array(positions, dtype=np.int64)

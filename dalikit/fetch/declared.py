@@ -12,11 +12,13 @@ import numpy.typing as npt
 from dalikit.datasets.traits import is_mapped, lies_remotely, may_be_gzipped
 from dalikit.datasets.views import comes_first, lies_in_files, reads_pairs
 from dalikit.errors import ArgumentError, DecodeError
+from dalikit.fetch.limits import NO_LIMITS, Limits
 from dalikit.fetch.on_cpu import HostFunction
 from dalikit.fetch.rows import Rows
 from dalikit.items import as_encoded, is_bytes
 from dalikit.storage import Arena, Location, inflate, is_remote, read, read_local
 from dalikit.storage.descriptors import Descriptor, RecentFiles
+from dalikit.storage.gzipped import MAX_INFLATED
 from dalikit.storage.hints import will_need
 from dalikit.storage.mapped import map_file, read_mapped
 from dalikit.storage.reading import MAX_SIZE, check_range
@@ -35,10 +37,12 @@ class DeclaredRows:
     Args:
         dataset: the dataset.
         function: a user's function that has the images before all else; None: there is none.
+        limits: of an image.
     """
 
-    def __init__(self, dataset: Any, function: HostFunction | None) -> None:
+    def __init__(self, dataset: Any, function: HostFunction | None, limits: Limits = NO_LIMITS) -> None:
         self._dataset = dataset
+        self._limits = limits
         self._function = function
         self.whole = comes_first(dataset, "get_batch")
         """Whether `get_batch` reads all rows of a batch at once."""
@@ -62,10 +66,16 @@ class DeclaredRows:
 
     def locate(self, index: int) -> Location:
         """Where the bytes of a row of the dataset lie, if it lies in files; with its target, if that lies beside them.
-        Raises what the dataset does.
+
+        Raises:
+            ReadError: there are too many.
+            Exception: the dataset's own.
         """
         assert self._locate is not None
         location: Location = self._locate(index)
+        if location.size is not None and location.size > self._limits.max_encoded_bytes:
+            alone = self._dataset.get_location(index) if self._in_pairs else location
+            self._limits.check_bytes(alone.size or 0)
         return location
 
     def expect(self, rows: Rows, row: int) -> None:
@@ -90,11 +100,12 @@ class DeclaredRows:
         """
         assert arena is not None
         check_range(location)
+        most = self._limits.max_encoded_bytes if location.size is None else MAX_SIZE  # a span holds several images
         if "://" in location.uri and is_remote(location.uri):  # the first question is the cheaper one
-            return read(location, arena)
+            return read(location, arena, max_size=most)
         if self._maps is not None and location.size is not None:
             return read_mapped(location, self._maps)
-        return read_local(location, arena, max_size=MAX_SIZE, descriptors=self._descriptors)
+        return read_local(location, arena, max_size=most, descriptors=self._descriptors)
 
     def read(self, rows: Rows, row: int, arena: Arena | None) -> tuple[Bytes, Any]:
         """One row: uint8 (n,), the encoded bytes, not copied; or what the function makes of them; and its target, as it
@@ -129,7 +140,7 @@ class DeclaredRows:
             else:
                 target = self._dataset.get_target(index)
             if self._gzipped:
-                data = inflate(data)
+                data = inflate(data, max_size=min(MAX_INFLATED, self._limits.max_encoded_bytes))
         except Exception as error:
             rows.tell(error, row, "read")
             raise

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dalikit.errors import ArgumentError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
-from dalikit.fetch.headers import add_headers
+from dalikit.fetch.headers import HeaderRules, add_headers
 from dalikit.fetch.reader import Reader
 from dalikit.fetch.source import PushedSource
 from dalikit.workers import JobCancelledError
@@ -77,17 +77,13 @@ class FeedThread:
     Args:
         feed: where they come from.
         source: where they go.
-        adjust_orientation: of `add_headers`.
-        compare_sizes: of `add_headers`.
+        rules: how headers are read.
     """
 
-    def __init__(
-        self, feed: Feed, source: PushedSource, *, adjust_orientation: bool, compare_sizes: bool = False
-    ) -> None:
-        self._compare_sizes = compare_sizes
+    def __init__(self, feed: Feed, source: PushedSource, rules: HeaderRules) -> None:
         self._feed = feed
         self._source = source
-        self._adjust_orientation = adjust_orientation
+        self._rules = rules
         self._thread = threading.Thread(target=self._work, name="dalikit-fetch", daemon=True)
         self._thread.start()
 
@@ -100,9 +96,7 @@ class FeedThread:
         try:
             batch: ImageBatch | None
             while self._source.wait_until_asked():
-                batch = next_images(
-                    self._feed, adjust_orientation=self._adjust_orientation, compare_sizes=self._compare_sizes
-                )
+                batch = next_images(self._feed, self._rules)
                 self._source.push(batch)
                 if batch is None:
                     return
@@ -113,7 +107,7 @@ class FeedThread:
             self._source.push(error)
 
 
-def next_images(feed: Feed, *, adjust_orientation: bool, compare_sizes: bool = False) -> ImageBatch | None:
+def next_images(feed: Feed, rules: HeaderRules) -> ImageBatch | None:
     """The next batch of a feed whose batches hold images, with their headers.
 
     Raises:
@@ -126,5 +120,5 @@ def next_images(feed: Feed, *, adjust_orientation: bool, compare_sizes: bool = F
             f"kind [{batch.show()}]"
         )
     if batch is not None:
-        add_headers(batch, adjust_orientation=adjust_orientation, compare_sizes=compare_sizes)
+        add_headers(batch, rules)
     return batch

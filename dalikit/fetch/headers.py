@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from dalikit.codec import Header, known_header, read_header
@@ -9,8 +10,21 @@ from dalikit.datasets.base import declares_images
 from dalikit.datasets.traits import measures
 from dalikit.errors import ArgumentError, SampleError
 from dalikit.fetch.batch import ImageBatch
+from dalikit.fetch.limits import NO_LIMITS, Limits
 
-__all__ = ["HeaderReader", "add_headers"]
+__all__ = ["HeaderReader", "HeaderRules", "add_headers"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRules:
+    """How headers are read."""
+
+    adjust_orientation: bool = False
+    """Whether the images will be decoded with their EXIF orientation."""
+    compare_sizes: bool = False
+    """Hold what the dataset's index says against the header, which is then parsed after all: for an executor that does
+    not compare them itself when it decodes."""
+    limits: Limits = NO_LIMITS
 
 
 class HeaderReader:
@@ -20,56 +34,65 @@ class HeaderReader:
 
     Args:
         dataset: whose images they are.
-        adjust_orientation: whether the images will be decoded with their EXIF orientation.
-        compare_sizes: hold what the index says against the header, which is then parsed after all: for an executor that
-            does not compare them itself when it decodes.
+        rules: how.
     """
 
-    def __init__(self, dataset: Any, *, adjust_orientation: bool, compare_sizes: bool = False) -> None:
-        self._compare_sizes = compare_sizes
+    def __init__(self, dataset: Any, rules: HeaderRules) -> None:
+        self._rules = rules
+        self._limits = rules.limits
         self._measure = dataset.image_size if declares_images(dataset) and measures(dataset) else None
-        self._adjust_orientation = adjust_orientation
+        self._adjust_orientation = rules.adjust_orientation
 
     def read(self, batch: ImageBatch, row: int) -> Header:
         """The header of the image in a row. What it refers to are the bytes in the batch.
 
         Raises:
-            DecodeError: the header is not one that can be decoded, or the image was cut off, or, if they are compared,
-            has another size than the index says. It carries its place.
+            DecodeError: the header is not one that can be decoded, or the image was cut off or is too large, or, if
+                they are compared, has another size than the index says. It carries its place.
+            ReadError: it has too many bytes.
             ArgumentError: `image_size` gave something else.
         """
-        data, size = batch.data[row], None
+        data = batch.data[row]
         if batch.decoded:
             return Header(None, data.shape[0], data.shape[1], "")
         try:
-            if self._measure is not None:
-                size = self._measure(int(batch.indices[row]))
+            self._limits.check_bytes(len(data))
+            size = self._known_size(batch, row)
             if size is None:
-                return read_header(data, adjust_orientation=self._adjust_orientation)
-            try:
-                height, width, orientation = size
-            except (TypeError, ValueError):
-                raise ArgumentError(
-                    f"image_size of {type(batch.dataset).__name__} gave {size!r}: it must give (height, width, EXIF "
-                    f"orientation or 0), or None [{batch.place(row, 'header')}]"
-                ) from None
-            known = known_header(data, height, width, orientation, adjust_orientation=self._adjust_orientation)
-            return Header(known.stream, known.height, known.width, known.codec) if self._compare_sizes else known
+                header = read_header(data, adjust_orientation=self._adjust_orientation)
+            else:
+                header = known_header(data, *size, adjust_orientation=self._adjust_orientation)
+                if self._rules.compare_sizes:
+                    header = Header(header.stream, header.height, header.width, header.codec)
+            self._limits.check_pixels(header.height, header.width)
         except SampleError as error:
             error.locate(batch.place(row, "header"))
             raise
+        return header
+
+    def _known_size(self, batch: ImageBatch, row: int) -> tuple[int, int, int] | None:
+        """Height, width and EXIF orientation, as far as the dataset knows them."""
+        if self._measure is None:
+            return None
+        size = self._measure(int(batch.indices[row]))
+        if size is None:
+            return None
+        try:
+            height, width, orientation = size
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"image_size of {type(batch.dataset).__name__} gave {size!r}: it must give (height, width, EXIF "
+                f"orientation or 0), or None [{batch.place(row, 'header')}]"
+            ) from None
+        return height, width, orientation
 
 
-def add_headers(batch: ImageBatch, *, adjust_orientation: bool, compare_sizes: bool = False) -> None:
-    """Fills `batch.headers`, as HeaderReader does.
+def add_headers(batch: ImageBatch, rules: HeaderRules) -> None:
+    """Fills `batch.headers`, as HeaderReader does; raises as it does.
 
     Args:
         batch: in this process: what is found refers to its bytes.
-        adjust_orientation: whether the images will be decoded with their EXIF orientation.
-        compare_sizes: as of HeaderReader.
-
-    Raises:
-        DecodeError: the header of an image is not one that can be decoded. It carries the image's place.
+        rules: how.
     """
-    reader = HeaderReader(batch.dataset, adjust_orientation=adjust_orientation, compare_sizes=compare_sizes)
+    reader = HeaderReader(batch.dataset, rules)
     batch.headers = [reader.read(batch, row) for row in range(len(batch.data))]

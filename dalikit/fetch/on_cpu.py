@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dalikit.callables import seeded_generators
 from dalikit.errors import DecodeError
+from dalikit.fetch.limits import NO_LIMITS, Limits
 from dalikit.transforms.purposes import Purpose
 
 __all__ = ["HostFunction"]
@@ -27,9 +28,18 @@ class HostFunction:
         function: takes a PIL image (RGB); returns one, or a uint8 array (H, W, 3), or a uint8 tensor (3, H, W).
         seed: the loader's.
         adjust_orientation: whether the function gets an encoded image turned as its EXIF orientation says.
+        limits: of an encoded image.
     """
 
-    def __init__(self, function: Callable[[Any], Any], seed: int, *, adjust_orientation: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        seed: int,
+        *,
+        adjust_orientation: bool = False,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
+        self._limits = limits
         self._function = function
         self._seed = seed
         self._adjust_orientation = adjust_orientation
@@ -45,13 +55,15 @@ class HostFunction:
             uint8 (H, W, 3), contiguous; nobody else's memory, though it may be read-only.
 
         Raises:
-            DecodeError: Pillow cannot decode it.
+            DecodeError: Pillow cannot decode it, or it is too large.
             TypeError: the function returned something else than an image.
         """
         from PIL import Image, ImageOps
 
+        self._limits.check_bytes(len(data))
         try:
             with Image.open(io.BytesIO(data.tobytes())) as file:
+                self._limits.check_pixels(file.height, file.width)
                 upright = ImageOps.exif_transpose(file) if self._adjust_orientation else file
                 image = upright.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -178,7 +178,7 @@ class DeclaredReading:
 
     def __init__(self, task: ReadTask) -> None:
         self._task = task
-        self._declared = DeclaredRows(task.dataset, task.function)
+        self._declared = DeclaredRows(task.dataset, task.function, task.limits)
         self._disk = DiskWatch() if self._declared.in_files else None
 
     def read(self, request: Request) -> ImageBatch:

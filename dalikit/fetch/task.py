@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dalikit.fetch.limits import NO_LIMITS, Limits
 from dalikit.fetch.on_cpu import HostFunction
 
 __all__ = ["ReadTask"]
@@ -28,6 +29,8 @@ class ReadTask:
     """What else is seen as a dataset of encoded images (see `unwrap`); None: nothing."""
     function: HostFunction | None = None
     """The user's function of an image, which has it before all else."""
+    limits: Limits = NO_LIMITS
+    """Of an image."""
     batch_size: int | None = 1
     """Of iterable datasets alone: items a batch; None: an item is a batch."""
     drop_last: bool = False

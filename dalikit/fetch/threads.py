@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dalikit.codec import Header
 from dalikit.fetch.batch import ImageBatch, Request, show_indices
 from dalikit.fetch.declared import DeclaredRows
-from dalikit.fetch.headers import HeaderReader
+from dalikit.fetch.headers import HeaderReader, HeaderRules
 from dalikit.fetch.hinting import Hinting
 from dalikit.fetch.on_cpu import HostFunction
 from dalikit.fetch.pieces import Pieces, plan_pieces
@@ -21,6 +21,7 @@ from dalikit.workers import Job, WorkerPool
 
 __all__ = ["PendingBatch", "ThreadFetcher"]
 
+_RULES = HeaderRules()
 _SHOWN_PLACES = 8
 """How many of the samples at hand the report of a timeout names."""
 
@@ -86,8 +87,7 @@ class ThreadFetcher:
         dataset: with `get_image_data(index)`, `get_target(index)`, `len`, and, for bytes in files,
             `get_location(index)`, or `get_batch(indices)`; thread-safe.
         num_threads: how many threads read. They wait for storage most of the time.
-        adjust_orientation: whether images will be decoded with their EXIF orientation.
-        compare_sizes: hold sizes that the dataset knows against the images' headers (see HeaderReader).
+        rules: how headers are read.
         function: a user's function that has the images before all else; None: there is none.
         max_idle_arenas: how many arenas to keep for later batches.
     """
@@ -97,15 +97,14 @@ class ThreadFetcher:
         dataset: Any,
         *,
         num_threads: int,
-        adjust_orientation: bool = False,
-        compare_sizes: bool = False,
+        rules: HeaderRules = _RULES,
         function: HostFunction | None = None,
         max_idle_arenas: int = 4,
     ) -> None:
         self._dataset = dataset
         self._function = function
-        self._declared = DeclaredRows(dataset, function)
-        self._headers = HeaderReader(dataset, adjust_orientation=adjust_orientation, compare_sizes=compare_sizes)
+        self._declared = DeclaredRows(dataset, function, rules.limits)
+        self._headers = HeaderReader(dataset, rules)
         self._arenas = ArenaPool(max_idle=max_idle_arenas) if self._declared.in_files else None
         self._hinting = Hinting(self._declared) if self._declared.in_files else None
         self._pool = WorkerPool(num_threads, "dalikit-read")

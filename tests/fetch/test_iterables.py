@@ -21,7 +21,7 @@ from webdataset import TarWriter
 
 from dalikit.errors import ArgumentError, DecodeError, StateError
 from dalikit.fetch import HostFunction, ImageBatch, OtherBatch, Request
-from dalikit.fetch.headers import add_headers
+from dalikit.fetch.headers import HeaderRules, add_headers
 from dalikit.fetch.reader import Reader, make_reader
 from dalikit.fetch.task import ReadTask
 from dalikit.items import PAIR, Layout
@@ -229,7 +229,7 @@ class TestImages:
         assert first.layout == Layout(("png",))
         assert first.targets["__key__"] == ["000", "001", "002"]
         assert first.targets["cls"] == [b"0", b"1", b"2"]
-        add_headers(second, adjust_orientation=False)
+        add_headers(second, HeaderRules())
         assert second.heights().tolist() == [8, 9, 10]
 
         pairs = wds.WebDataset(urls, shardshuffle=False).to_tuple("png", "cls").map_tuple(bytes, int)

@@ -19,7 +19,7 @@ from dalikit import DataLoader
 from dalikit.codec import Header, known_header, read_header
 from dalikit.datasets.wrapped import unwrap
 from dalikit.errors import ArgumentError, DecodeError
-from dalikit.fetch import ImageBatch, ThreadFetcher, add_headers
+from dalikit.fetch import HeaderRules, ImageBatch, ThreadFetcher, add_headers
 from dalikit.host import HostExecutor
 from dalikit.storage import Location
 from dalikit.transforms.compiler import compile_recipe
@@ -57,9 +57,9 @@ def read(way: str, dataset: Any, *, turn: bool = False, rows: tuple[int, ...] = 
     if way == "worker":
         batch = reader_of(dataset).read(request_of(rows))
         assert isinstance(batch, ImageBatch)
-        add_headers(batch, adjust_orientation=turn)
+        add_headers(batch, HeaderRules(adjust_orientation=turn))
         return batch
-    fetcher = ThreadFetcher(dataset, num_threads=2, adjust_orientation=turn)
+    fetcher = ThreadFetcher(dataset, num_threads=2, rules=HeaderRules(adjust_orientation=turn))
     try:
         return fetcher.submit(request_of(rows)).result()
     finally:
@@ -194,7 +194,7 @@ def test_both_executors_find_a_size_that_is_wrong(executor: str, num_workers: in
 def test_sizes_that_are_compared_and_right_are_those_of_the_headers(turn: bool, files: list[Path]) -> None:
     dataset = Measured(files, [(40, 60, UPRIGHT), (40, 60, TURNED), (10, 20, UPRIGHT)])
     batch = read("threads", dataset, turn=turn)
-    add_headers(batch, adjust_orientation=turn, compare_sizes=True)
+    add_headers(batch, HeaderRules(adjust_orientation=turn, compare_sizes=True))
     assert [header[1:3] for header in batch.headers] == [(40, 60), (60, 40) if turn else (40, 60), (10, 20)]
     assert all(type(header) is Header for header in batch.headers)
 

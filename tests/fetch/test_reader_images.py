@@ -20,7 +20,7 @@ from dalikit.datasets import ImageFolder
 from dalikit.datasets.base import declares_images
 from dalikit.errors import ArgumentError, DecodeError, ReadError
 from dalikit.fetch import HostFunction, ImageBatch, OtherBatch, Request
-from dalikit.fetch.headers import add_headers
+from dalikit.fetch.headers import HeaderRules, add_headers
 from dalikit.fetch.reader import is_iterable
 from dalikit.items import PAIR, Layout
 from dalikit.transforms.purposes import Purpose
@@ -96,7 +96,7 @@ class TestEncoded:
             with pytest.raises(
                 DecodeError, match=rf"not an image .*b'nothing'.*dataset=Items, index={bad}.*stage=header"
             ):
-                add_headers(batch, adjust_orientation=False)
+                add_headers(batch, HeaderRules())
 
     def test_a_broken_image_for_a_function(self) -> None:
         """Is found when Pillow decodes it."""
@@ -118,7 +118,7 @@ class TestHeaders:
         """From the bytes, or from the pixels."""
         for make in (png_of, pixels_of):
             batch = read(Items(lambda index, make=make: (make(index), index)))
-            add_headers(batch, adjust_orientation=False)
+            add_headers(batch, HeaderRules())
             assert batch.heights().tolist() == [7, 5, 6]
             assert batch.widths().tolist() == [7, 7, 7]
             assert {header.codec for header in batch.headers} == {"" if batch.decoded else "png"}
@@ -130,7 +130,7 @@ class TestHeaders:
         data = encode(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
         batch = read(Items(lambda _: (data, 0)), [0])
         for adjust, size in ((False, (20, 30)), (True, (30, 20))):
-            add_headers(batch, adjust_orientation=adjust)
+            add_headers(batch, HeaderRules(adjust_orientation=adjust))
             assert (batch.headers[0].height, batch.headers[0].width) == size
 
 
@@ -267,7 +267,7 @@ class TestDeclared:
         dataset = ImageFolder(photograph_root)
         batch = read(dataset, np.array([5, 3]))
         assert [data.tobytes() for data in batch.data] == [dataset.get_image_data(5), dataset.get_image_data(3)]
-        add_headers(batch, adjust_orientation=False)
+        add_headers(batch, HeaderRules())
         assert batch.heights().min() > 0
         with pytest.raises(IndexError, match="index 99 is out of range for ImageFolder of 12") as caught:
             read(dataset, [0, 99])

@@ -15,7 +15,7 @@ from torch import Tensor
 from transform_reference import Files, expected_views
 from transform_rows import Row
 
-from dalikit.fetch import Request, ThreadFetcher
+from dalikit.fetch import HeaderRules, Request, ThreadFetcher
 from dalikit.graph import GraphExecutor
 from dalikit.host import HostExecutor
 from dalikit.transforms.base import Sizes
@@ -99,7 +99,8 @@ def carried_out(row: Row, paths: Sequence[Path], makers: dict[str, Make], first:
     """What all make of each file; image i has position first + i, and the seed is 0."""
     recipe = compile_recipe(row.transform)
     executors = {name: make(recipe) for name, make in makers.items()}
-    fetcher = ThreadFetcher(Files(paths), num_threads=1, adjust_orientation=recipe.decode.adjust_orientation)
+    rules = HeaderRules(adjust_orientation=recipe.decode.adjust_orientation)
+    fetcher = ThreadFetcher(Files(paths), num_threads=1, rules=rules)
     try:
         with ThreadPoolExecutor(2) as threads:
             for start in range(0, len(paths), _BATCH):

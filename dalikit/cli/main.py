@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_check(commands)
     _add_index(commands)
+    _add_state(commands)
     return parser
 
 
@@ -134,6 +135,29 @@ def _add_index(commands: Any) -> None:
     index.set_defaults(run=_run_index)
 
 
+def _add_state(commands: Any) -> None:
+    state = commands.add_parser(
+        "state",
+        help="what a saved loader state says, and how it goes on, on any number of ranks",
+        description="Reads a loader's state_dict() from JSON, or from a checkpoint that holds one somewhere inside: "
+        "JSON, or what torch.save wrote (Lightning's too), which is never unpickled.",
+        epilog="Exit status: 0 done, 1 there is no state in it or it is damaged, 2 the arguments are off.",
+        usage="dalikit state FILE [--at PATH] [--ranks N ...] [--rank R] [--batch-size B] [--count K] [--json]",
+    )
+    state.add_argument("file", metavar="FILE", help="JSON, .pt, .pth, .ckpt; -: JSON from standard input")
+    state.add_argument("--at", metavar="PATH", help="which of several states: loops.fit_loop.state_dict...")
+    state.add_argument(
+        "--ranks", type=_count, nargs="+", metavar="N", help="numbers of ranks to go on on; default: the state's own"
+    )
+    state.add_argument("--rank", type=_whole, default=0, metavar="R", help="whose samples; default: %(default)s")
+    state.add_argument("--batch-size", type=_count, metavar="B", help="of each rank: tells batches too")
+    state.add_argument(
+        "--count", type=_whole, default=8, metavar="K", help="samples that come next; default: %(default)s"
+    )
+    state.add_argument("--json", action="store_true", help="print one JSON object")
+    state.set_defaults(run=_run_state)
+
+
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_count, default=64, help="default: %(default)s")
     parser.add_argument(
@@ -194,5 +218,11 @@ def _run_check(arguments: Any) -> int:
 
 def _run_index(arguments: Any) -> int:
     from dalikit.cli.index import run
+
+    return run(arguments)
+
+
+def _run_state(arguments: Any) -> int:
+    from dalikit.cli.state import run
 
     return run(arguments)

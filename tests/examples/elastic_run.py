@@ -76,7 +76,7 @@ class Leg:
 
 
 def make_loader(leg: Leg, sampler: str) -> DataLoader:
-    """This rank's loader: targets are (row, class)."""
+    """A rank's loader: targets are (row, class)."""
     transform = T.Compose([T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.ColorJitter(0.4, 0.4), T.ToTensor()])
     dataset = make_dataset(dataset_str=f"ImageFolder:root={leg.data}", transform=transform)
     return make_data_loader(

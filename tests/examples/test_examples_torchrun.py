@@ -133,3 +133,10 @@ def test_a_distributed_checkpoint_takes_the_loader_as_it_is(
         assert resumed.state_dict() == loader.state_dict()
         for mine, expected in zip(next(iter(resumed)), next(batches), strict=True):
             assert torch.equal(mine, expected)
+
+
+def test_every_example_is_in_the_table() -> None:
+    """With how to run it."""
+    table = (EXAMPLES / "README.md").read_text()
+    for example in EXAMPLES.glob("*.py"):
+        assert re.search(rf"^\| `{example.name}` \| .* \| `.*examples/{example.name} --data DIR", table, re.MULTILINE)

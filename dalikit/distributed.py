@@ -17,7 +17,7 @@ from dalikit.errors import ArgumentError, DeviceError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["default_num_threads", "initialised", "resolve_device", "resolve_rank"]
+__all__ = ["default_num_threads", "initialised", "local_rank", "resolve_device", "resolve_rank"]
 
 _LOG = logging.getLogger("dalikit")
 
@@ -211,11 +211,11 @@ def _local_device() -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cuda", _local_rank() % torch.cuda.device_count())
+    return torch.device("cuda", local_rank() % torch.cuda.device_count())
 
 
-def _local_rank() -> int:
-    """The number of this process on its machine. Where no launcher tells it, the process group's rank, as NCCL guesses."""
+def local_rank() -> int:
+    """The number of this process on its machine. Where no launcher tells, the process group's rank: so NCCL guesses."""
     for launcher in _present():
         if _set(launcher.local_rank):
             found = _number(launcher.local_rank)

@@ -46,7 +46,7 @@ class Torchrun:
         )
         return process, mark
 
-    def run(self, *, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *, seconds: float = 100.0) -> subprocess.CompletedProcess[str]:
         """Runs it to its end, and sees that no process is left.
 
         Args:
@@ -56,7 +56,7 @@ class Torchrun:
         return finish(process, mark, seconds=seconds)
 
 
-def finish(process: subprocess.Popen[str], mark: str, *, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+def finish(process: subprocess.Popen[str], mark: str, *, seconds: float = 100.0) -> subprocess.CompletedProcess[str]:
     """Waits for the end of what `start` began, and sees that no process is left."""
     try:
         output, errors = process.communicate(timeout=seconds)

@@ -61,7 +61,7 @@ def uncut(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Uncut:
         found = {name: inside(joined([(leg, 1)], name), name) for name in ELASTIC}
         for samples in found.values():
             assert Counter(row for row, _ in samples.values()) == dict.fromkeys(range(COUNT), PASSES)
-            assert len({pixels for _, pixels in samples.values()}) == PASSES * COUNT  # other crops in each pass
+            assert len({pixels for _, pixels in samples.values()}) == PASSES * COUNT
         return found
 
     return uncut
@@ -164,9 +164,10 @@ def first(data: Path, tmp_path: Path) -> Leg:
     return Leg(data=str(data), folder=str(tmp_path), name="", samplers=ELASTIC, batch_size=0)
 
 
+@pytest.mark.timeout(300)
 def test_a_killed_run_goes_on_with_another_number_of_ranks(first: Leg, uncut: Uncut) -> None:
     """Two ranks, of which one is killed in the first pass; then three, to the end."""
-    legs = run_legs(first, [(2, 3, 7), (3, 2, 0)])
+    legs = run_legs(first, [(2, 4, 5), (3, 2, 0)])  # from place 32, which 3 does not divide
     assert_same_as_uncut(legs, uncut("host"))
     for leg, world_size in legs:
         assert_ranks_agree(leg, world_size)
@@ -206,6 +207,7 @@ def test_every_number_of_ranks_goes_on_with_every_other(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_an_order_that_is_bound_to_its_ranks_is_refused_on_every_rank(first: Leg) -> None:
     """INFINITE after a kill: no rank starts with anything else."""
     legs = run_legs(replace(first, samplers=["INFINITE"]), [(2, 3, 5)])

@@ -24,6 +24,7 @@ from dalikit.arguments import (
     draw_seed,
     transform_of,
 )
+from dalikit.checkpoint import Checkpointer
 from dalikit.datasets.adapters import Adaptation
 from dalikit.datasets.base import declares_images
 from dalikit.delivery import Delivery
@@ -43,7 +44,6 @@ from dalikit.options import (
 from dalikit.orders import IterableOrder, OwnOrder, Progress, SamplerOrder, choose_order
 from dalikit.pipe import Pipe
 from dalikit.processes import make_startup
-from dalikit.state import LoaderState, OrderState, check_state, describe_differences, describe_rest
 from dalikit.supply import Plan, Supply, check_context
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.recipe import Recipe
@@ -200,8 +200,8 @@ class DataLoader:
         self._startup = make_startup(worker_init_fn, worker_globals, worker_packages)
         # The ranks of a shared sampler must agree on the key, and would draw one each.
         shared_seed = sampler.seed if isinstance(sampler, Sampler) and sampler.step > 1 else None
-        self._seed_was_drawn = seed is None and shared_seed is None
-        self.seed = draw_seed(generator) if self._seed_was_drawn else check_seed(shared_seed if seed is None else seed)
+        seed_was_drawn = seed is None and shared_seed is None
+        self.seed = draw_seed(generator) if seed_was_drawn else check_seed(shared_seed if seed is None else seed)
         self._order = choose_order(
             checked,
             sampler,
@@ -209,6 +209,15 @@ class DataLoader:
             generator=generator,
             rank=self.options.rank or 0,
             world_size=self.options.world_size or 1,
+        )
+        self._checkpointer = Checkpointer(
+            self._order,
+            self._source,
+            seed_was_drawn=seed_was_drawn,
+            batch_size=self.batch_size,
+            transform=self._recipe.fingerprint,
+            executor=self.options.arithmetic,
+            exclude=None if self._exclusion is None else self._exclusion.fingerprint,
         )
         self._checked = checked
         self._begin_closed()
@@ -286,10 +295,12 @@ class DataLoader:
 
         Raises:
             ArgumentError: a torchvision dataset that is read around its methods was changed since the loader was made.
+            RankMismatchError: the ranks do not load the same (docs/distributed.md).
         """
         self._adapt.check_unchanged()
         progress = self._order.begin()
         progress.begun = True
+        self._checkpointer.compare_ranks(self.seed)
         iterator = BatchIterator(self, progress)
         self._iterator = weakref.ref(iterator)
         return iterator
@@ -321,7 +332,9 @@ class DataLoader:
         Raises:
             StateError: the dataset is iterable and has no `state_dict`.
         """
-        return self._state().to_dict()
+        iterator = self._iterator() if self._iterator is not None else None
+        under_way = iterator is not None and not iterator.ended
+        return self._checkpointer.make(self.seed, under_way=under_way).to_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to where a loader like this one was; the next iteration continues there, to the same pixels.
@@ -336,24 +349,11 @@ class DataLoader:
             StateError: it was made by another dataset, sampler or seed, or by another number of ranks with a sampler
                 that cannot change it; both sides are shown.
         """
-        theirs, mine = LoaderState.from_dict(state), self._state_of(self._order.fresh_state())
-        order = self._order
-        check_state(theirs, mine, size=order.size, adopt=self._adoptable(), bound_to_ranks=order.bound_to_ranks)
-        for sentence in describe_differences(theirs, mine):
-            _LOG.warning(sentence)
-        if theirs.world_size != mine.world_size:
-            _LOG.info(describe_rest(theirs, mine.world_size, size=order.size, batch_size=self.batch_size))
+        theirs = self._checkpointer.admit(state, self.seed)
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
-        order.load(theirs.order)
+        self._order.load(theirs.order)
         self._iterator = None
-        self._agreed = False
-
-    def _adoptable(self) -> frozenset[str]:
-        """What a state may bring along: a seed that was drawn here, and with it that of our own sampler."""
-        if not self._seed_was_drawn:
-            return frozenset()
-        return frozenset({"seed", "sampler.seed"} if isinstance(self._order, OwnOrder) else {"seed"})
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()
@@ -361,20 +361,6 @@ class DataLoader:
         vars(self)["seed"] = seed  # fixed for others
         if isinstance(self._order, OwnOrder):
             self._order.reseed(seed)
-
-    def _state(self) -> LoaderState:
-        iterator = self._iterator() if self._iterator is not None else None
-        return self._state_of(self._order.state(under_way=iterator is not None and not iterator.ended))
-
-    def _state_of(self, order: OrderState) -> LoaderState:
-        return LoaderState.of_order(
-            order,
-            seed=self.seed,
-            dataset=describe(self._source),
-            transform=self._recipe.fingerprint,
-            executor=self.options.arithmetic,
-            exclude=None if self._exclusion is None else self._exclusion.fingerprint,
-        )
 
     # Life
 

@@ -50,6 +50,7 @@ FLOORS = {
     "dalikit.state": 2,
     "dalikit.orders": 3,
     "dalikit.arguments": 3,
+    "dalikit.checkpoint": 3,
     "dalikit.delivery": 3,
     "dalikit.pipe": 3,
     "dalikit.supply": 3,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from dalikit.errors import DecodeError
 from dalikit.signatures import image_format
 
-__all__ = ["CpuDecoder", "Header", "Region", "known_header", "read_header", "undecodable"]
+__all__ = ["CpuDecoder", "Header", "Region", "find_undecodable", "known_header", "read_header", "undecodable"]
 
 Region = tuple[int, int, int, int]
 """top, left, height, width in pixels."""
@@ -217,3 +218,17 @@ class CpuDecoder:
             stream = stream.get_sub_code_stream(0, self._region(top, left, top + height, left + width))
         image = self._decoder.decode(stream, params=self._params)
         return None if image is None else np.asarray(image)
+
+
+def find_undecodable(headers: Sequence[Header], *, adjust_orientation: bool) -> Iterator[tuple[int, DecodeError]]:
+    """Which of a batch's images cannot be decoded, and why: each is decoded alone, as a whole.
+
+    DALI names one image of a batch at best, and a decoder that is asked for a region sees no more than that.
+    """
+    decoder = CpuDecoder(adjust_orientation=adjust_orientation)
+    for row, header in enumerate(headers):
+        try:
+            if decoder.decode(header.stream) is None:
+                yield row, DecodeError(undecodable(header))
+        except DecodeError as wrong_size:
+            yield row, wrong_size

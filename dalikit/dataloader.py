@@ -44,6 +44,7 @@ from dalikit.options import (
 from dalikit.orders import IterableOrder, OwnOrder, Progress, SamplerOrder, choose_order
 from dalikit.pipe import Pipe
 from dalikit.processes import make_startup
+from dalikit.repair import Mender, Quarantine
 from dalikit.supply import Plan, Supply, check_context
 from dalikit.transforms.compiler import compile_recipe
 from dalikit.transforms.recipe import Recipe
@@ -120,7 +121,8 @@ class DataLoader:
             With a sampler of `samplers` that is shared out to several ranks, None is the sampler's seed, on which the
             ranks agree.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
-            rank, world_size, max_pixels, max_encoded_bytes, exclude, return_parameters.
+            rank, world_size, on_error, max_errors, quarantine, max_pixels, max_encoded_bytes, exclude,
+            return_parameters.
 
     Raises:
         ArgumentError: an argument is out of range or contradicts another.
@@ -220,6 +222,8 @@ class DataLoader:
             exclude=None if self._exclusion is None else self._exclusion.fingerprint,
         )
         self._checked = checked
+        self._quarantine: Quarantine | None = None
+        self._mender = self._make_mender()
         self._begin_closed()
         self._made = True
 
@@ -359,6 +363,7 @@ class DataLoader:
         self.close()
         self._plan = None
         vars(self)["seed"] = seed  # fixed for others
+        self._mender = self._make_mender()
         if isinstance(self._order, OwnOrder):
             self._order.reseed(seed)
 
@@ -395,13 +400,27 @@ class DataLoader:
     # For the iterator
 
     def _requests(self, progress: Progress) -> Iterator[Request]:
-        """The batches of an iteration, with others in the places of excluded rows."""
+        """The batches of an iteration, with others in the places of rows that are excluded or known to be bad."""
         requests = self._order.requests(progress)
-        if self._exclusion is None:
-            return requests
-        if isinstance(self._order, SamplerOrder):
-            return map(partial(self._exclusion.apply, seed=self.seed), requests)
-        return map(partial(self._exclusion.apply_within, seed=self.seed, dataset=self._source), requests)
+        if self._exclusion is not None and isinstance(self._order, SamplerOrder):
+            requests = map(partial(self._exclusion.apply, seed=self.seed), requests)
+        elif self._exclusion is not None:
+            requests = map(partial(self._exclusion.apply_within, seed=self.seed, dataset=self._source), requests)
+        return requests if self._mender is None else map(self._mender.anticipate, requests)
+
+    def _make_mender(self) -> Mender | None:
+        policy = self.options.policy
+        if not policy.tolerant:
+            return None
+        if self._quarantine is None:
+            self._quarantine = Quarantine(policy, self._source, self.options.rank or 0)
+        return Mender(
+            drop=policy.on_error == "drop",
+            seed=self.seed,
+            count=len(self._source) if isinstance(self._order, SamplerOrder) else None,
+            quarantine=self._quarantine,
+            exclusion=self._exclusion,
+        )
 
     def _get_plan(self) -> Plan:
         """What is to be done; the same until something is set anew."""
@@ -428,6 +447,7 @@ class DataLoader:
                     limits=self.options.limits,
                 ),
                 limits=self.options.limits,
+                tolerant=self._mender is not None,
                 batch_size=self.batch_size,
                 drop_last=self.drop_last,
                 rank=self.options.rank or 0,
@@ -443,6 +463,7 @@ class DataLoader:
             context=self._context,
             persistent=self.persistent_workers,
             startup=self._startup,
+            mender=self._mender,
         )
 
     def _open(self, requests: Iterator[Request], progress: Progress) -> tuple[Supply, Pipe]:

@@ -20,10 +20,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
+from dalikit.codec import find_undecodable
 from dalikit.collate import bundle_images
-from dalikit.errors import ArgumentError, TransformError
-from dalikit.fetch import ImageBatch, Pending, Source, show_indices
+from dalikit.errors import ArgumentError, DecodeError, SampleError, TransformError
+from dalikit.fetch import ImageBatch, Pending, Request, Source, show_indices
 from dalikit.own_stacks import own_stacks
+from dalikit.repair import Mender
 from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
 from dalikit.transforms.base import Sizes, TransformRefusalError
 from dalikit.transforms.recipe import Parameters, Recipe
@@ -77,6 +81,7 @@ class Engine:
         seed: their key.
         collate_targets: a batch's targets, a list, into what the user gets; runs on the stream's thread.
         report: whether finished batches tell what was drawn.
+        mender: of batches with bad samples; None: the first one's error ends the stream.
         window: how many batches may be under way, from their reading on to their being taken.
     """
 
@@ -88,9 +93,10 @@ class Engine:
         seed: int,
         collate_targets: Callable[[list[Any]], Any],
         report: bool = False,
+        mender: Mender | None = None,
         window: int,
     ) -> None:
-        self._task = _Task(recipe, seed, collate_targets, report)
+        self._task = _Task(recipe, seed, collate_targets, report, mender)
         self._make_executor = make_executor
         self._window = window
         # Lists, here and below: one operation on them is atomic, and no lock is needed.
@@ -181,6 +187,7 @@ class _Task(NamedTuple):
     seed: int
     collate_targets: Callable[[list[Any]], Any]
     report: bool
+    mender: Mender | None
 
 
 class _StreamWork:
@@ -195,6 +202,8 @@ class _StreamWork:
         self._take_executor = take_executor
         self._exhausted = False
         self._reading: deque[Pending] = deque()
+        self._rereading: list[Pending] = []
+        """What stands in for bad samples, while it is read."""
         self._executing: deque[tuple[ImageBatch, Parameters]] = deque()
 
     def run(self, stream: BatchStream) -> None:
@@ -207,7 +216,7 @@ class _StreamWork:
             if self._can_execute():
                 self._execute_next(stream)
             elif self._executing:
-                stream.put(self._collect())
+                self._hand_over(stream)
             elif self._exhausted:
                 return
 
@@ -236,27 +245,100 @@ class _StreamWork:
                 self._exhausted = True
                 self._reading.clear()
                 return
-            self._execute(batch)
+            self._execute(batch, stream)
         except JobCancelledError:
             raise
         except Exception:
             while self._executing and not stream.stopped():
-                stream.put(self._collect())  # the batches before the bad one are good, and come first
+                self._hand_over(stream)  # the batches before the bad one are good, and come first
             raise
 
-    def _execute(self, batch: ImageBatch) -> None:
-        """Draws a batch's parameters and gives it to the executor."""
+    def _execute(self, batch: ImageBatch, stream: BatchStream) -> None:
+        """Draws a batch's parameters and gives it to the executor; if there are bad samples in it, it is mended."""
+        drawn = self._draw(batch)
+        if drawn is None:
+            stream.give_back()
+            return
+        batch, parameters = drawn
         if self.executor is None:
             self.executor, self.decoded = self._take_executor(batch.decoded), batch.decoded
         elif self.decoded is not batch.decoded:
             raise _other_kind(batch, self.decoded)
-        sizes = Sizes(batch.heights(), batch.widths())
-        try:
-            parameters = self._task.recipe.draw(self._task.seed, batch.positions, sizes)
-        except TransformRefusalError as error:
-            raise TransformError(str(error), batch.place(error.row, "transform")) from None
         self.executor.submit(batch, parameters)
         self._executing.append((batch, parameters))
+
+    def _draw(self, batch: ImageBatch) -> tuple[ImageBatch, Parameters] | None:
+        """A batch and its parameters; None: nothing is left of it."""
+        mended: ImageBatch | None = batch
+        while mended is not None:
+            if mended.errors:
+                mended = self._mend(mended)
+                continue
+            sizes = Sizes(mended.heights(), mended.widths())
+            try:
+                return mended, self._task.recipe.draw(self._task.seed, mended.positions, sizes)
+            except TransformRefusalError as refusal:
+                error = TransformError(str(refusal), mended.place(refusal.row, "transform"))
+                if self._task.mender is None:
+                    raise error from None
+                mended.errors = {refusal.row: error}
+        return None
+
+    def _mend(self, batch: ImageBatch) -> ImageBatch | None:
+        assert self._task.mender is not None
+        return self._task.mender.mend(batch, self._reread)
+
+    def _reread(self, request: Request) -> ImageBatch:
+        """Further rows, which stand in for bad ones."""
+        pending = self._source.read(request)
+        self._rereading.append(pending)
+        try:
+            batch = pending.result()
+        finally:
+            self._rereading.remove(pending)
+        assert batch is not None
+        return batch
+
+    def _hand_over(self, stream: BatchStream) -> None:
+        """Waits for the oldest batch at the executor, for the user; if it has bad samples, it goes there once more."""
+        try:
+            finished = self._collect()
+        except SampleError as error:
+            if self._task.mender is None:
+                raise
+            self._retry(error, stream)
+        else:
+            stream.put(finished)
+
+    def _retry(self, error: SampleError, stream: BatchStream) -> None:
+        """Executes the oldest batch again, without its bad samples, and after it those behind it.
+
+        All that is random is in the parameters, so the pixels of the others are what they would have been.
+        """
+        assert self.executor is not None
+        self.executor.drain()
+        batches = [batch for batch, _ in self._executing]
+        self._executing.clear()
+        batches[0].errors = self._bad_rows(batches[0], error)
+        for batch in batches:
+            self._execute(batch, stream)
+
+    def _bad_rows(self, batch: ImageBatch, error: SampleError) -> dict[int, SampleError]:
+        """Which rows the executor cannot decode: it tells of one."""
+        found: dict[int, SampleError] = {}
+        if not batch.decoded:
+            adjust = self._task.recipe.decode.adjust_orientation
+            for row, bad in find_undecodable(batch.headers, adjust_orientation=adjust):
+                found[row] = bad.locate(batch.place(row, "decode"))
+        if found:
+            return found
+        # As a whole it can be decoded: only a region could not, which another crop may not meet.
+        if isinstance(error, DecodeError):
+            error.partial = True
+        rows = np.flatnonzero(batch.positions == error.place.position)
+        if not len(rows):
+            raise error
+        return {int(rows[0]): error}
 
     def _collect(self) -> FinishedBatch:
         """Waits for the oldest batch at the executor."""
@@ -284,7 +366,7 @@ class _StreamWork:
 
     def cancel(self) -> None:
         """Ends what the thread waits for. From any thread, at any moment: no locks."""
-        for pending in tuple(self._reading):
+        for pending in (*self._reading, *self._rereading):
             pending.cancel()
         if self.executor is not None:
             self.executor.cancel()

@@ -10,6 +10,7 @@
     |   |-- ReadError (OSError)              its bytes cannot be read
     |   |-- DecodeError (RuntimeError)       its bytes are not an image that can be decoded
     |   `-- TransformError (ValueError)      a transform cannot be applied to it
+    |-- TooManyErrorsError (RuntimeError)    more samples are bad than `max_errors` allows
     |-- StateError (ValueError)              a checkpoint does not fit this loader
     |-- RankMismatchError (ValueError)       the ranks of a run do not load the same
     |-- LoaderTimeoutError (TimeoutError, RuntimeError: torch's)  a batch did not come in time
@@ -41,6 +42,7 @@ __all__ = [
     "ReadError",
     "SampleError",
     "StateError",
+    "TooManyErrorsError",
     "TransformError",
 ]
 
@@ -124,9 +126,16 @@ class ReadError(SampleError, OSError):
 class DecodeError(SampleError, RuntimeError):
     """A sample's bytes are not an image that can be decoded."""
 
+    partial = False
+    """Whether only a part of the image was looked at, as a crop happened to lie."""
+
 
 class TransformError(SampleError, ValueError):
     """A transform cannot be applied to a sample: a crop larger than the image, say."""
+
+
+class TooManyErrorsError(DalikitError, RuntimeError):
+    """More samples are bad than `max_errors` allows."""
 
 
 class StateError(DalikitError, ValueError):

@@ -11,6 +11,7 @@ import torch
 from dalikit.distributed import default_num_threads, resolve_device, resolve_rank
 from dalikit.errors import ArgumentError
 from dalikit.fetch.limits import MAX_PIXELS, Limits
+from dalikit.repair import ErrorPolicy
 from dalikit.storage.reading import MAX_SIZE
 
 __all__ = [
@@ -49,6 +50,9 @@ class OptionArguments(TypedDict, total=False):
     prefetch_batches: int
     rank: int | None
     world_size: int | None
+    on_error: str
+    max_errors: int | float | None
+    quarantine: Any
     max_pixels: int | None
     max_encoded_bytes: int | None
     exclude: Any
@@ -82,6 +86,16 @@ class LoaderOptions:
     rank: int | None = None
     world_size: int | None = None
     """None: from torch.distributed, torchrun's environment, or 0 of 1."""
+    on_error: str = "raise"
+    """What becomes of a sample that cannot be read, decoded or transformed. "raise": it ends the iteration. "replace":
+    another sample, chosen by seed and position alone, takes its place; batch size, order and pixels of all others stay.
+    "drop": the batch is shorter (on one rank alone). Each is written into a report, and logged."""
+    max_errors: int | float | None = None
+    """How many rows may be bad before the run ends after all: a number, or (below 1) a share of the samples. None: as
+    many as come."""
+    quarantine: Any = None
+    """The report of bad samples, usable as `exclude`: JSON Lines. None: "dalikit-quarantine-...-rank0.jsonl" in the
+    current folder, once there is one."""
     max_pixels: int | None = MAX_PIXELS
     """An image whose header tells of more is an error before it is decoded. Default: Pillow's limit. None: no limit."""
     max_encoded_bytes: int | None = None
@@ -114,14 +128,15 @@ class LoaderOptions:
         threads = default_num_threads() if self.num_threads is None else self.num_threads
         set_field(self, "num_threads", check_integer("num_threads", threads, 1, 1024))
         set_field(self, "prefetch_batches", check_integer("prefetch_batches", self.prefetch_batches, 1, 1024))
-        if self.max_pixels is not None:
-            set_field(self, "max_pixels", check_integer("max_pixels", self.max_pixels, 1))
-        if self.max_encoded_bytes is not None:
-            most = check_integer("max_encoded_bytes", self.max_encoded_bytes, 1, MAX_SIZE)
-            set_field(self, "max_encoded_bytes", most)
+        policy = self.policy
+        self._check_limits()
         rank, world_size = resolve_rank(self.rank, self.world_size)
         set_field(self, "rank", rank)
         set_field(self, "world_size", world_size)
+        if policy.on_error == "drop" and world_size > 1:
+            raise ArgumentError(
+                f"on_error='drop': shortens the batches of one rank, and there are {world_size}; use 'replace'"
+            )
         device = resolve_device(self.device)
         set_field(self, "torch_device", device)
         if self.executor == "auto":
@@ -132,6 +147,18 @@ class LoaderOptions:
             raise ArgumentError(f"resize={self.resize!r}: must be one of {', '.join(map(repr, _RESIZES))}")
         if self.resize == "pillow" and self.executor != "host":
             raise ArgumentError("resize='pillow': works in executor='host' alone; DALI resizes by itself")
+
+    def _check_limits(self) -> None:
+        if self.max_pixels is not None:
+            object.__setattr__(self, "max_pixels", check_integer("max_pixels", self.max_pixels, 1))
+        if self.max_encoded_bytes is not None:
+            most = check_integer("max_encoded_bytes", self.max_encoded_bytes, 1, MAX_SIZE)
+            object.__setattr__(self, "max_encoded_bytes", most)
+
+    @property
+    def policy(self) -> ErrorPolicy:
+        """What becomes of bad samples."""
+        return ErrorPolicy(self.on_error, self.max_errors, self.quarantine)
 
     @property
     def limits(self) -> Limits:

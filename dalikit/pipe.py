@@ -15,6 +15,7 @@ from dalikit.fetch import (
     ImageBatch,
     OtherBatch,
     PushedSource,
+    Request,
     Source,
     add_headers,
     next_images,
@@ -58,6 +59,7 @@ class FedPipe:
         ahead: how many batches of images a local feed is to be ahead of the user.
         rules: how headers are read.
         report: whether batches are to tell what was drawn, so that they must hold images.
+        reread: reads rows that stand in for bad ones, with their headers; on the engine's thread.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class FedPipe:
         ahead: int,
         rules: HeaderRules,
         report: bool,
+        reread: Callable[[Request], ImageBatch] | None = None,
     ) -> None:
+        self._reread = reread
         self._feed = feed
         self._start_stream = start
         self._local = local
@@ -110,7 +114,7 @@ class FedPipe:
                 "items of differing kinds: a batch with images came after batches without; a dataset must give one kind"
             )
         add_headers(batch, self._rules)
-        self._source = source = PushedSource(self._feed.describe, paced=not self._local)
+        self._source = source = PushedSource(self._feed.describe, paced=not self._local, reread=self._reread)
         source.push(batch)
         self._pushed = 1
         stream = self._start_stream(source)

@@ -141,6 +141,10 @@ class BatchStream:
             return False
         return not self._stopped
 
+    def give_back(self) -> None:
+        """Gives leave back: a batch came to nothing."""
+        self._tokens.put(None)
+
     def put(self, item: FinishedBatch | StreamEnd) -> None:
         """Hands over to the user's thread."""
         self._finished.put(item)

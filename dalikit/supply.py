@@ -16,11 +16,22 @@ from torch.utils.data import default_collate
 from dalikit.datasets.traits import lies_remotely
 from dalikit.engine import Engine, Executor
 from dalikit.errors import ArgumentError, LoaderClosedError
-from dalikit.fetch import HeaderRules, LocalFeed, ReadTask, Request, Source, ThreadFetcher, ThreadSource
+from dalikit.fetch import (
+    HeaderRules,
+    ImageBatch,
+    LocalFeed,
+    ReadTask,
+    Request,
+    Source,
+    ThreadFetcher,
+    ThreadSource,
+    add_headers,
+)
 from dalikit.fetch.reader import Reader, is_iterable, make_reader
 from dalikit.options import LoaderOptions
 from dalikit.pipe import FedPipe, Pipe
 from dalikit.processes import Startup, WorkerSession
+from dalikit.repair import Mender
 from dalikit.stream import BatchStream
 from dalikit.transforms.recipe import Recipe
 
@@ -76,6 +87,7 @@ class Plan:
     context: Any = None
     persistent: bool = False
     startup: Startup | None = None
+    mender: Mender | None = None
 
     @property
     def under_way(self) -> int:
@@ -92,6 +104,7 @@ class Plan:
             adjust_orientation=self.recipe.decode.adjust_orientation,
             compare_sizes=self.options.executor != "host",
             limits=self.options.limits,
+            tolerant=self.task.tolerant,
         )
 
     @property
@@ -112,6 +125,7 @@ class Supply:
         self._process = os.getpid()
         self._closed = False
         self._opening = threading.Lock()
+        self._reading = threading.Lock()
         self._engine: Engine | None = None
         self._fetcher: ThreadFetcher | None = None
         self._reader: Reader | None = None
@@ -155,7 +169,7 @@ class Supply:
                 session = self._get_session(task)
                 feed: Any = session.begin(requests, passes, first_worker=first_worker)
             else:
-                feed = LocalFeed(self._get_reader(task), requests)
+                feed = LocalFeed(self._get_reader(task), requests, self._reading)
             pipe = FedPipe(
                 feed,
                 self._start,
@@ -163,6 +177,7 @@ class Supply:
                 ahead=plan.under_way,
                 rules=plan.header_rules,
                 report=plan.options.return_parameters,
+                reread=self._reread,
             )
             self._pipes.add(pipe)
             if session is not None:
@@ -215,6 +230,17 @@ class Supply:
             self._reader = make_reader(task)
         return self._reader
 
+    def _reread(self, request: Request) -> ImageBatch:
+        """Rows that stand in for bad ones, read in this process, by the engine's thread. Not while the user's own
+        thread reads: a dataset need not be thread-safe.
+        """
+        with self._reading:
+            batch = self._get_reader(self._plan.task).read(request)
+        if not isinstance(batch, ImageBatch):
+            raise ArgumentError(f"items of differing kinds: those of {request.show()} hold no image")
+        add_headers(batch, self._plan.header_rules)
+        return batch
+
     def _get_engine(self) -> Engine:
         if self._engine is None:
             plan = self._plan
@@ -224,6 +250,7 @@ class Supply:
                 seed=plan.task.seed,
                 collate_targets=default_collate if plan.task.collate_fn is None else list,
                 report=plan.options.return_parameters,
+                mender=plan.mender,
                 window=plan.under_way,
             )
         return self._engine
@@ -237,6 +264,7 @@ class Supply:
                 num_threads=_REMOTE_THREADS if lies_remotely(plan.source) else local,
                 rules=plan.header_rules,
                 function=plan.task.function,
+                tolerant=plan.task.tolerant,
                 max_idle_arenas=plan.under_way,
             )
         return self._fetcher

@@ -33,6 +33,7 @@ FLOORS = {
     "dalikit.datasets": 1,
     "dalikit.shards": 1,
     "dalikit.exclusion": 2,
+    "dalikit.repair": 2,
     "dalikit.checking": 4,
     "dalikit.transforms": 1,
     "samplers": 1,

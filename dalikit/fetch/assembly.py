@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch.utils.data import default_collate, default_convert
 
 from dalikit.callables import seeded_generators
-from dalikit.errors import ArgumentError, DecodeError
+from dalikit.errors import ArgumentError, DecodeError, SampleError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.fetch.keeping import copied
 from dalikit.fetch.rows import Rows
@@ -19,12 +19,18 @@ from dalikit.fetch.task import ReadTask
 from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, holds_bytes
 from dalikit.transforms.purposes import Purpose
 
-__all__ = ["assemble", "assemble_images"]
+__all__ = ["NO_BYTES", "NO_PIXELS", "assemble", "assemble_images"]
 
 Bytes = npt.NDArray[np.uint8]
 
+NO_BYTES: Bytes = np.empty(0, dtype=np.uint8)
+"""In the place of an image that could not be read; NO_PIXELS where images come decoded."""
+NO_PIXELS: Bytes = np.empty((0, 0, 3), dtype=np.uint8)
 
-def assemble(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> ImageBatch | OtherBatch:
+
+def assemble(
+    task: ReadTask, request: Request, rows: Rows, items: list[Any], errors: dict[int, SampleError] | None = None
+) -> ImageBatch | OtherBatch:
     """A batch of items, whose kind is found from the first one: the same whatever batches came before.
 
     Should there be bytes in the first item that do not begin as an image does, the next item is asked: they may be an
@@ -35,38 +41,67 @@ def assemble(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> 
         request: the batch that was asked for.
         rows: the items' indices and positions.
         items: at least one; the one, if the request is not `batched`.
+        errors: of rows whose item could not be read; None: there is none. Others are added, if the task is tolerant.
 
     Raises:
         ArgumentError: the items hold no image, but the loader has a transform for images; or more than one; or items
             are of differing kinds.
         DecodeError: a decoded image has no pixels, or Pillow cannot decode one for `task.function`.
     """
+    errors = {} if errors is None else errors
+    if len(errors) == len(items):
+        return _nothing(task, request, rows, errors)
     for row, item in enumerate(items):
+        if row in errors:
+            continue
         try:
             found = find_image(item, encoded=task.encoded, transformed=task.transformed)
         except ArgumentError as error:
             rows.tell(error, row, "read")
             raise
         if found is not None:
-            return _assemble_found(task, request, rows, items, item, *found)
+            return _assemble_found(task, request, rows, items, errors, item, *found)
         if not holds_bytes(item):
             break
+    if errors:  # only images have others to stand in for them
+        raise errors[min(errors)]
     if task.transformed or task.encoded:
         raise _no_image(task, rows, items[0])
     return _assemble_others(task, request, rows, items)
 
 
+def _nothing(task: ReadTask, request: Request, rows: Rows, errors: dict[int, SampleError]) -> ImageBatch:
+    """A batch of which nothing could be read."""
+    nothing = NO_PIXELS if task.function is not None else NO_BYTES
+    count = len(errors)
+    return assemble_images(task, request, rows, [nothing] * count, [None] * count, errors=errors)
+
+
 def _assemble_found(
-    task: ReadTask, request: Request, rows: Rows, items: list[Any], model: Any, layout: Layout, decoded: bool
+    task: ReadTask,
+    request: Request,
+    rows: Rows,
+    items: list[Any],
+    errors: dict[int, SampleError],
+    model: Any,
+    layout: Layout,
+    decoded: bool,
 ) -> ImageBatch:
-    data, rests, row, collated = [], [], 0, _is_collated(task, request)
+    data: list[Bytes] = []
+    rests: list[Any] = []
+    row, collated = 0, _is_collated(task, request)
+    nothing = NO_PIXELS if decoded or task.function is not None else NO_BYTES
     try:
         for row, item in enumerate(items):
+            if row in errors:
+                data.append(nothing)
+                rests.append(None)
+                continue
             image, rest = layout.take(item)
             if not task.transformed:  # not copied by `keep_item`
                 image, rest = copied(image), rest if collated else copied(rest)
-            data.append(_image_for(task, image, decoded, int(rows.positions[row])))
             rests.append(rest)
+            data.append(_image_or_nothing(task, rows, row, errors, image, decoded=decoded, nothing=nothing))
     except ArgumentError as error:
         kind = "a decoded image" if decoded else "bytes"
         mixed = ArgumentError(
@@ -80,6 +115,27 @@ def _assemble_found(
         rows.tell(error, row, "decode" if isinstance(error, DecodeError) else stage)
         raise
     return assemble_images(task, request, rows, data, rests, layout=layout, decoded=decoded)
+
+
+def _image_or_nothing(
+    task: ReadTask,
+    rows: Rows,
+    row: int,
+    errors: dict[int, SampleError],
+    image: Any,
+    *,
+    decoded: bool,
+    nothing: Bytes,
+) -> Bytes:
+    """As `_image_for`; a bad one is noted, if the task is tolerant."""
+    try:
+        return _image_for(task, image, decoded, int(rows.positions[row]))
+    except SampleError as error:
+        if not task.tolerant:
+            raise
+        rows.tell(error, row, "decode")
+        errors[row] = error
+        return nothing
 
 
 def _image_for(task: ReadTask, image: Any, decoded: bool, position: int) -> Bytes:
@@ -101,6 +157,7 @@ def assemble_images(
     *,
     layout: Layout = PAIR,
     decoded: bool = False,
+    errors: dict[int, SampleError] | None = None,
 ) -> ImageBatch:
     """A batch of images that have been through `task.function`, if there is one.
 
@@ -114,6 +171,7 @@ def assemble_images(
         rests: B, each what is left of an item.
         layout: where the image was in each item.
         decoded: whether the images came decoded.
+        errors: of rows that could not be read.
     """
     targets: Any = rests
     collated = _is_collated(task, request)
@@ -132,11 +190,13 @@ def assemble_images(
         batched=request.batched,
         taken=request.taken,
         state=request.state,
+        errors={} if errors is None else errors,
     )
 
 
 def _is_collated(task: ReadTask, request: Request) -> bool:
-    return task.collate_fn is None and request.batched
+    # Where a bad sample may be replaced later on, its target is too.
+    return task.collate_fn is None and request.batched and not task.tolerant
 
 
 def _assemble_others(task: ReadTask, request: Request, rows: Rows, items: list[Any]) -> OtherBatch:

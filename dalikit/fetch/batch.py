@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dalikit.codec import Header
-from dalikit.errors import Place
+from dalikit.errors import Place, SampleError
 from dalikit.items import PAIR, Layout
 from dalikit.storage import Arena
 from dalikit.storage.remote.address import redact
@@ -74,6 +74,9 @@ class ImageBatch:
     """The request's; of an iterable dataset its own."""
     owner: Any = None
     """What keeps the memory of `data` alive, if that is not the arena."""
+    errors: dict[int, SampleError] = field(default_factory=dict)
+    """Rows that cannot be used, and why: only where a bad sample does not end the run. What else the batch holds at
+    these rows means nothing."""
 
     def __len__(self) -> int:
         """B."""

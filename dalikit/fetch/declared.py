@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -167,12 +167,14 @@ class DeclaredRows:
             read.append((self._apply(rows, row, data), target))
         return read
 
-    def transform_targets(self, rows: Rows, targets: list[Any]) -> None:
-        """Puts what `target_transform` makes of the targets in their place, if the dataset has one."""
+    def transform_targets(self, rows: Rows, targets: list[Any], without: Container[int] = ()) -> None:
+        """Puts what `target_transform` makes of the targets in their place, if there is one; but of some rows."""
         transform = getattr(self._dataset, "target_transform", None)
         if transform is None:
             return
         for row, target in enumerate(targets):
+            if row in without:
+                continue
             try:
                 targets[row] = transform(target)
             except Exception as error:

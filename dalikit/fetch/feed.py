@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 from dalikit.errors import ArgumentError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
@@ -40,9 +41,16 @@ class LocalFeed:
     Args:
         reader: reads.
         requests: the batches.
+        lock: held while it reads.
     """
 
-    def __init__(self, reader: Reader, requests: Iterator[Request]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        requests: Iterator[Request],
+        lock: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it has no state
+    ) -> None:
+        self._lock = lock
         self._reader = reader
         self._requests = requests
         self._stopped = False
@@ -58,7 +66,8 @@ class LocalFeed:
             self._request = next(self._requests, None)
         if self._request is None:
             return None
-        batch = self._reader.read(self._request)
+        with self._lock:
+            batch = self._reader.read(self._request)
         self._request = None
         return batch
 

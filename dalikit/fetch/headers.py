@@ -12,7 +12,11 @@ from dalikit.errors import ArgumentError, SampleError
 from dalikit.fetch.batch import ImageBatch
 from dalikit.fetch.limits import NO_LIMITS, Limits
 
-__all__ = ["HeaderReader", "HeaderRules", "add_headers"]
+__all__ = ["NO_HEADER", "HeaderReader", "HeaderRules", "add_headers"]
+
+
+NO_HEADER = Header(stream=None, height=0, width=0, codec="")
+"""Of a row that was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class HeaderRules:
     """Hold what the dataset's index says against the header, which is then parsed after all: for an executor that does
     not compare them itself when it decodes."""
     limits: Limits = NO_LIMITS
+    tolerant: bool = False
+    """Note bad samples in `ImageBatch.errors`, instead of raising the first one's error."""
 
 
 class HeaderReader:
@@ -95,4 +101,14 @@ def add_headers(batch: ImageBatch, rules: HeaderRules) -> None:
         rules: how.
     """
     reader = HeaderReader(batch.dataset, rules)
-    batch.headers = [reader.read(batch, row) for row in range(len(batch.data))]
+    batch.headers = []
+    for row in range(len(batch.data)):
+        header = NO_HEADER
+        if row not in batch.errors:
+            try:
+                header = reader.read(batch, row)
+            except SampleError as error:
+                if not rules.tolerant:
+                    raise
+                batch.errors[row] = error
+        batch.headers.append(header)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from dalikit.errors import ReadError
+from dalikit.errors import ReadError, SampleError
 from dalikit.fetch.declared import Bytes, DeclaredRows
 from dalikit.fetch.rows import Rows
+from dalikit.fetch.tolerance import as_sample_error
 from dalikit.storage import Arena, Location, is_remote
 from dalikit.storage.spans import Span, plan_spans, split_span
 
-__all__ = ["Pieces", "Sample", "plan_pieces"]
+__all__ = ["Pieces", "Sample", "plan_pieces", "read_tolerantly"]
 
 Sample = tuple[int, Bytes, Any]
 """A row of the batch, its image as `DeclaredRows.read` gives it, and its target as it is stored."""
@@ -47,6 +48,54 @@ def plan_pieces(declared: DeclaredRows, rows: Rows) -> Pieces:
     if declared.whole:
         return _Whole(declared, rows)
     return _Spans(declared, rows) if declared.remote else _Single(declared, rows)
+
+
+def read_tolerantly(
+    pieces: Pieces,
+    declared: DeclaredRows,
+    rows: Rows,
+    errors: dict[int, SampleError],
+    piece: int,
+    arena: Arena | None,
+) -> Iterator[Sample]:
+    """Reads a piece, and notes the rows that cannot be read. One that fails as a whole is read row by row.
+
+    Args:
+        pieces: of the batch, as `declared` and `rows` are.
+        declared: reads single rows.
+        rows: their indices.
+        errors: where bad rows are noted.
+        piece: which.
+        arena: as of `Pieces.read`.
+
+    Raises:
+        Exception: one that is not a bad sample's.
+    """
+    left = list(pieces.rows_of(piece))
+    try:
+        for sample in pieces.read(piece, arena):
+            left.remove(sample[0])
+            yield sample
+        return
+    except Exception as error:
+        found = as_sample_error(error)
+        if found is None:
+            raise
+        if len(left) == 1:
+            rows.tell(found, left[0], "read")
+            errors[left[0]] = found
+            return
+    for row in left:
+        try:
+            sample = (row, *declared.read(rows, row, arena))
+        except Exception as error:
+            found = as_sample_error(error)
+            if found is None:
+                raise
+            rows.tell(found, row, "read")
+            errors[row] = found
+        else:
+            yield sample
 
 
 class _Single:

@@ -13,15 +13,16 @@ from torch.utils.data import IterableDataset, Subset
 from dalikit.callables import ItemSeeder
 from dalikit.datasets.base import declares_images
 from dalikit.datasets.wrapped import unwrap
-from dalikit.errors import ArgumentError
-from dalikit.fetch.assembly import assemble, assemble_images
+from dalikit.errors import ArgumentError, SampleError
+from dalikit.fetch.assembly import NO_BYTES, NO_PIXELS, assemble, assemble_images
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.fetch.declared import DeclaredRows
 from dalikit.fetch.iterables import IterableReading
 from dalikit.fetch.keeping import keep_item
-from dalikit.fetch.pieces import plan_pieces
+from dalikit.fetch.pieces import plan_pieces, read_tolerantly
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
+from dalikit.fetch.tolerance import as_sample_error
 from dalikit.storage import Arena
 from dalikit.storage.hints import DiskWatch
 from dalikit.transforms.purposes import Purpose
@@ -116,6 +117,8 @@ class ItemReading:
     def read(self, request: Request) -> ImageBatch | OtherBatch:
         """The batch."""
         rows = _rows_of(self._task, request)
+        if self._task.tolerant:
+            return self._read_tolerantly(request, rows)
         positions = rows.positions.tolist()
         items: list[Any]
         if self._whole and request.batched:
@@ -126,6 +129,34 @@ class ItemReading:
         else:
             items = self._seeder.read(lambda row: _item(rows, row), positions, lambda: _each_item(rows))
         return assemble(self._task, request, rows, items)
+
+    def _read_tolerantly(self, request: Request, rows: Rows) -> ImageBatch | OtherBatch:
+        """The same, where an item that fails is noted. What is read whole and fails is read item by item."""
+        positions = rows.positions.tolist()
+        errors: dict[int, SampleError] = {}
+        items: list[Any] | None = None
+        if self._whole and request.batched:
+            try:
+                [items] = self._seeder.read(lambda _: self._items(rows), positions[:1])
+                items = [keep_item(self._task, item) for item in items]
+            except Exception as error:
+                if as_sample_error(error) is None:
+                    raise
+        if items is None:
+            items = self._seeder.read(lambda row: self._item_or_none(rows, row, errors), positions)
+        return assemble(self._task, request, rows, items, errors)
+
+    def _item_or_none(self, rows: Rows, row: int, errors: dict[int, SampleError]) -> Any:
+        errors.pop(row, None)  # it may be read twice
+        try:
+            return keep_item(self._task, _item(rows, row))
+        except Exception as error:
+            found = as_sample_error(error)
+            if found is None:
+                raise
+            rows.tell(found, row, "read")
+            errors[row] = found
+            return None
 
     @staticmethod
     def _items(rows: Rows) -> list[Any]:
@@ -187,13 +218,18 @@ class DeclaredReading:
         given = _rows_of(self._task, request)
         rows = declared.rows(given.indices, given.positions)
         count = len(rows.indices)
-        data: list[Any] = [None] * count
+        data: list[Any] = [NO_PIXELS if self._task.function is not None else NO_BYTES] * count
         targets: list[Any] = [None] * count
         arena = Arena() if declared.in_files else None  # one for all: its memory is taken in large pieces
         pieces = plan_pieces(declared, rows)
 
+        errors: dict[int, SampleError] = {}
+        read = pieces.read
+        if self._task.tolerant:
+            read = functools.partial(read_tolerantly, pieces, declared, rows, errors)
+
         def read_piece(_: Any, piece: int) -> None:
-            for row, image, target in pieces.read(piece, arena):
+            for row, image, target in read(piece, arena):
                 data[row], targets[row] = image, target
 
         self._expect(rows)
@@ -204,8 +240,8 @@ class DeclaredReading:
         else:
             for piece in range(len(pieces)):
                 read_piece(None, piece)
-        declared.transform_targets(rows, targets)
-        return assemble_images(self._task, request, rows, data, targets)
+        declared.transform_targets(rows, targets, without=errors)
+        return assemble_images(self._task, request, rows, data, targets, errors=errors)
 
     def _expect(self, rows: Rows) -> None:
         """Tells the kernel of all rows of a batch, if those of the batch before came from the disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -43,6 +44,9 @@ class Source(Protocol):
     def recycle(self, batch: ImageBatch) -> None:
         """Takes back the memory of a batch whose bytes nobody reads any more."""
 
+    def read(self, request: Request) -> Pending:
+        """Reads further rows, beside the batches of the pass: they stand in for bad ones."""
+
 
 class ThreadSource:
     """Batches that threads of this process read.
@@ -65,6 +69,10 @@ class ThreadSource:
         """Gives the arena back."""
         self._fetcher.recycle(batch)
 
+    def read(self, request: Request) -> Pending:
+        """By the same threads."""
+        return self._fetcher.submit(request)
+
 
 class PushedSource:
     """Batches that another thread reads and pushes: the user's, or one that takes them from worker processes.
@@ -72,9 +80,17 @@ class PushedSource:
     Args:
         describe: says what that thread waits for.
         paced: whether it pushes when it is asked to (`wait_until_asked`), not at a pace of its own.
+        reread: reads further rows, on the engine's thread.
     """
 
-    def __init__(self, describe: Callable[[], str], *, paced: bool) -> None:
+    def __init__(
+        self,
+        describe: Callable[[], str],
+        *,
+        paced: bool,
+        reread: Callable[[Request], ImageBatch] | None = None,
+    ) -> None:
+        self._reread = reread
         self._describe = describe
         self._paced = paced
         self._ready: SimpleQueue[Any] = SimpleQueue()
@@ -92,6 +108,11 @@ class PushedSource:
         """Lets go of the memory."""
         batch.data, batch.headers, batch.owner = [], [], None
 
+    def read(self, request: Request) -> Pending:
+        """When its result is asked for."""
+        assert self._reread is not None
+        return _Reread(partial(self._reread, request), self._describe)
+
     def stop(self) -> None:
         """Ends whatever waits on either side. From any thread, at any moment: no locks."""
         self._asked.put(False)
@@ -106,6 +127,25 @@ class PushedSource:
     def push(self, item: ImageBatch | BaseException | None) -> None:
         """Hands over the next batch; or the error that came in its place; or None: there is none."""
         self._ready.put(item)
+
+
+class _Reread:
+    """Rows that are read when they are asked for."""
+
+    done = True
+
+    def __init__(self, read: Callable[[], ImageBatch], describe: Callable[[], str]) -> None:
+        self._read = read
+        self.describe = describe
+        self._cancelled = False
+
+    def result(self) -> ImageBatch | None:
+        if self._cancelled:
+            raise JobCancelledError
+        return self._read()
+
+    def cancel(self) -> None:
+        self._cancelled = True
 
 
 class _Pushed:

@@ -31,6 +31,8 @@ class ReadTask:
     """The user's function of an image, which has it before all else."""
     limits: Limits = NO_LIMITS
     """Of an image."""
+    tolerant: bool = False
+    """Note bad samples in `ImageBatch.errors`, instead of raising the first one's error."""
     batch_size: int | None = 1
     """Of iterable datasets alone: items a batch; None: an item is a batch."""
     drop_last: bool = False

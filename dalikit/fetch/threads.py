@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.codec import Header
+from dalikit.errors import SampleError
 from dalikit.fetch.batch import ImageBatch, Request, show_indices
 from dalikit.fetch.declared import DeclaredRows
-from dalikit.fetch.headers import HeaderReader, HeaderRules
+from dalikit.fetch.headers import NO_HEADER, HeaderReader, HeaderRules
 from dalikit.fetch.hinting import Hinting
 from dalikit.fetch.on_cpu import HostFunction
-from dalikit.fetch.pieces import Pieces, plan_pieces
+from dalikit.fetch.pieces import Pieces, plan_pieces, read_tolerantly
 from dalikit.fetch.rows import Rows
 from dalikit.own_stacks import own_stacks
 from dalikit.storage import ArenaPool
@@ -51,7 +52,7 @@ class PendingBatch:
         """
         self._job.wait()
         batch = self._batch
-        self._declared.transform_targets(self._rows, batch.targets)
+        self._declared.transform_targets(self._rows, batch.targets, without=batch.errors)
         return batch
 
     def cancel(self) -> None:
@@ -89,6 +90,7 @@ class ThreadFetcher:
         num_threads: how many threads read. They wait for storage most of the time.
         rules: how headers are read.
         function: a user's function that has the images before all else; None: there is none.
+        tolerant: note bad samples in `ImageBatch.errors`, instead of raising the first one's error.
         max_idle_arenas: how many arenas to keep for later batches.
     """
 
@@ -99,10 +101,12 @@ class ThreadFetcher:
         num_threads: int,
         rules: HeaderRules = _RULES,
         function: HostFunction | None = None,
+        tolerant: bool = False,
         max_idle_arenas: int = 4,
     ) -> None:
         self._dataset = dataset
         self._function = function
+        self._tolerant = tolerant
         self._declared = DeclaredRows(dataset, function, rules.limits)
         self._headers = HeaderReader(dataset, rules)
         self._arenas = ArenaPool(max_idle=max_idle_arenas) if self._declared.in_files else None
@@ -117,11 +121,17 @@ class ThreadFetcher:
         """
         rows = self._declared.rows(request.indices, request.positions)
         batch, pieces = self._empty_batch(request, rows), plan_pieces(self._declared, rows)
+        read = partial(read_tolerantly, pieces, self._declared, rows, batch.errors) if self._tolerant else pieces.read
 
         def read_piece(_: Any, piece: int) -> None:
-            for row, data, target in pieces.read(piece, batch.arena):
+            for row, data, target in read(piece, batch.arena):
                 batch.data[row], batch.targets[row] = data, target
-                batch.headers[row] = self._headers.read(batch, row)
+                try:
+                    batch.headers[row] = self._headers.read(batch, row)
+                except SampleError as error:
+                    if not self._tolerant:
+                        raise
+                    batch.errors[row] = error
 
         if self._hinting is not None:
             self._hinting.hint(rows)
@@ -137,7 +147,7 @@ class ThreadFetcher:
             indices=rows.indices,
             positions=request.positions,
             data=[_NO_BYTES] * count,
-            headers=[_NO_HEADER] * count,
+            headers=[NO_HEADER] * count,
             targets=[None] * count,
             arena=self._arenas.acquire() if self._arenas is not None else None,
             decoded=self._function is not None,
@@ -150,7 +160,7 @@ class ThreadFetcher:
         """Takes back the arena of a batch whose bytes nobody reads any more."""
         if batch.arena is not None and self._arenas is not None:
             arena, batch.arena = batch.arena, None
-            batch.data, batch.headers = [], []
+            batch.data, batch.headers, batch.owner = [], [], None
             self._arenas.release(arena)
 
     def stop(self) -> None:
@@ -167,4 +177,3 @@ class ThreadFetcher:
 
 
 _NO_BYTES: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
-_NO_HEADER = Header(stream=None, height=0, width=0, codec="")

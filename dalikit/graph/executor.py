@@ -12,8 +12,8 @@ from nvidia.dali.backend import TensorCPU, TensorListCPU
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from dalikit.codec import CpuDecoder, undecodable
-from dalikit.errors import DecodeError, InternalError
+from dalikit.codec import find_undecodable
+from dalikit.errors import InternalError
 from dalikit.fetch import ImageBatch, show_indices
 from dalikit.graph.chains import chains_of, first_chain
 from dalikit.graph.stage import Stage
@@ -238,13 +238,8 @@ def _explain(error: RuntimeError, batch: ImageBatch, recipe: Recipe) -> Exceptio
         return InternalError(
             f"DALI failed on a batch of decoded images, indices {show_indices(batch.indices)}: {error}"
         )
-    decoder = CpuDecoder(adjust_orientation=recipe.decode.adjust_orientation)
-    for row, header in enumerate(batch.headers):
-        try:
-            if decoder.decode(header.stream) is None:
-                return DecodeError(undecodable(header), batch.place(row, "decode"))
-        except DecodeError as wrong_size:
-            return wrong_size.locate(batch.place(row, "decode"))
+    for row, found in find_undecodable(batch.headers, adjust_orientation=recipe.decode.adjust_orientation):
+        return found.locate(batch.place(row, "decode"))
     return _failure(error, batch)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dalikit.errors import SampleError
 from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.items import Layout
 from dalikit.processes.blocks import BlockPool, BlockReference, Lease
@@ -50,6 +51,7 @@ class PackedImages(NamedTuple):
     taken: int
     state: Any
     """An iterable dataset's own. None: the request's."""
+    errors: dict[int, SampleError]
 
 
 class PackedOther(NamedTuple):
@@ -92,6 +94,7 @@ def pack(
         batched=batch.batched,
         taken=batch.taken,
         state=batch.state,
+        errors=batch.errors,
     )
 
 
@@ -121,6 +124,7 @@ def unpack(packed: PackedImages | PackedOther, dataset: Any, request: Request) -
         taken=packed.taken,
         state=state,
         owner=packed.memory,
+        errors=packed.errors,
     )
 
 

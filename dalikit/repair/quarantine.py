@@ -1,0 +1,203 @@
+"""The report of bad samples: JSON Lines, written as they are found, that `exclude=` takes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import dalikit
+from dalikit.errors import ArgumentError, DecodeError, ReadError, SampleError, TooManyErrorsError
+from dalikit.exclusion import REPORT_VERSION
+from dalikit.repair.policy import ErrorPolicy
+
+__all__ = ["Quarantine"]
+
+_LOG = logging.getLogger("dalikit")
+
+_LOGGED_AT_FIRST = 10
+_LOG_EVERY = 10.0  # seconds between two lines after those
+_LISTED = 10  # of the samples that are found bad, the latest: named by the error that ends the run
+_SAMPLES_BEFORE_A_SHARE = 1000  # a share of fewer says little: one bad sample in the first batch is 1.6 % of 64
+
+
+class Quarantine:
+    """Counts bad samples, remembers those whose bytes alone say so, and writes each down, once, as it is found.
+
+    A line of the report:
+
+        {"kind": "corrupt", "bad": true, "index": 7, "key": "cat/008.jpg", "file": "/data/cat/008.jpg",
+         "error": "truncated JPEG: ...", "stage": "header", "position": 1099511627783, "rank": 0, "time": 1.7e9}
+
+    The first line is a header, as of a report of `dalikit check`. A report that is there already, of the same dataset,
+    is added to. Thread-safe.
+
+    Args:
+        policy: the user's.
+        dataset: what is read.
+        rank: of this process.
+
+    Raises:
+        ArgumentError: the report's file is of another dataset, or no report.
+    """
+
+    def __init__(self, policy: ErrorPolicy, dataset: Any, rank: int) -> None:
+        self._policy = policy
+        self._rank = rank
+        self._lock = threading.Lock()
+        self._identity = {
+            "dataset": type(dataset).__name__,
+            "fingerprint": getattr(dataset, "fingerprint", None),
+            "length": len(dataset) if hasattr(dataset, "__len__") else None,
+        }
+        self.path = Path(self._default_name() if policy.quarantine is None else policy.quarantine).absolute()
+        """Of the report. It is made when the first bad sample is found."""
+        self._check_existing()
+        self._writable = True
+        self._found: set[int] = set()  # rows
+        self._bad: set[int] = set()  # those of them whose bytes say so
+        self._latest: deque[str] = deque(maxlen=_LISTED)
+        self._samples = 0
+        self._events = 0
+        self._logged = 0
+        self._last_logged = 0.0
+
+    def _default_name(self) -> str:
+        name, fingerprint = self._identity["dataset"], self._identity["fingerprint"]
+        which = f"-{fingerprint[:8]}" if isinstance(fingerprint, str) else ""
+        return f"dalikit-quarantine-{name}{which}-rank{self._rank}.jsonl"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows that were found bad, and how often a sample could not be used."""
+        return {"bad_rows": len(self._found), "bad_samples": self._events}
+
+    def bad_rows(self) -> npt.NDArray[np.int64]:
+        """Those whose bytes alone say so, ascending: int64."""
+        with self._lock:
+            return np.array(sorted(self._bad), dtype=np.int64)
+
+    @property
+    def num_bad(self) -> int:
+        """How many those are."""
+        return len(self._bad)
+
+    def saw(self, samples: int, known: int = 0) -> None:
+        """Counts samples that were asked for, and how many of them were known to be bad."""
+        with self._lock:
+            self._samples += samples
+            self._events += known
+
+    def add(self, error: SampleError) -> None:
+        """A sample cannot be used.
+
+        Raises:
+            TooManyErrorsError: it is one too many.
+        """
+        place = error.place
+        with self._lock:
+            self._events += 1
+            index = place.index
+            known = index is not None and index in self._found
+            if index is not None:
+                self._found.add(index)
+                if _follows_from_bytes(error):
+                    self._bad.add(index)
+            if not known:
+                self._latest.append(str(error))
+                self._write(self._line(error))
+                self._log(error)
+            self._check_limit()
+
+    def _check_limit(self) -> None:
+        most = self._policy.max_errors
+        if most is None:
+            return
+        if isinstance(most, int):
+            over, told = len(self._found) > most, f"{len(self._found)} rows are bad, more than max_errors={most}"
+        else:
+            share = self._events / max(self._samples, _SAMPLES_BEFORE_A_SHARE)
+            over = share > most
+            told = f"{self._events} of {self._samples} samples are bad, more than the share max_errors={most}"
+        if over:
+            listed = "\n".join(f"  {line}" for line in self._latest)
+            raise TooManyErrorsError(f"{told}. All are in {self.path}; the latest:\n{listed}")
+
+    def _line(self, error: SampleError) -> dict[str, Any]:
+        place = error.place
+        kind = (
+            "unreadable" if isinstance(error, ReadError) else "corrupt" if isinstance(error, DecodeError) else "refused"
+        )
+        return {
+            "kind": kind,
+            "bad": kind != "refused",  # a transform's refusal may follow from what was drawn
+            "dataset": place.dataset,
+            "index": place.index,
+            "key": place.key,
+            "file": place.file,
+            "offset": place.offset,
+            "error": error.reason,
+            "stage": place.stage,
+            "position": place.position,
+            "rank": self._rank,
+            "time": round(time.time(), 3),
+        }
+
+    def _header(self) -> dict[str, Any]:
+        version = {"kind": "header", "version": REPORT_VERSION, "source": "quarantine", "dalikit": dalikit.__version__}
+        return version | self._identity
+
+    def _check_existing(self) -> None:
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                header = json.loads(file.readline())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise ArgumentError(
+                f"quarantine={str(self.path)!r}: cannot be added to: {error}; give another file"
+            ) from None
+        mine = self._header()
+        names = ("version", "source", "fingerprint", "length")
+        if not isinstance(header, dict) or any(header.get(name) != mine[name] for name in names):
+            raise ArgumentError(
+                f"quarantine={self.path}: is there already, and is no report of the bad samples of this dataset; give "
+                "another file, or move that one away"
+            )
+
+    def _write(self, line: dict[str, Any]) -> None:
+        """Adds a line, whole, at once. A report that cannot be written ends no run: it is said, once."""
+        if not self._writable:
+            return
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                lines = [line] if os.fstat(descriptor).st_size else [self._header(), line]
+                os.write(descriptor, "".join(json.dumps(one) + "\n" for one in lines).encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._writable = False
+            _LOG.warning("the report of bad samples, %s, cannot be written: %s; they are only logged", self.path, error)
+
+    def _log(self, error: SampleError) -> None:
+        now = time.monotonic()
+        if self._logged >= _LOGGED_AT_FIRST and now - self._last_logged < _LOG_EVERY:
+            return
+        self._logged += 1
+        self._last_logged = now
+        done = "left out" if self._policy.on_error == "drop" else "replaced"
+        _LOG.warning("a bad sample is %s (%d rows so far, see %s): %s", done, len(self._found), self.path, error)
+
+
+def _follows_from_bytes(error: SampleError) -> bool:
+    """Whether the sample is bad whenever it is read: no storage fault, and no verdict on a part of the image."""
+    return isinstance(error, DecodeError) and error.place.stage in ("header", "decode") and not error.partial

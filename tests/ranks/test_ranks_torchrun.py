@@ -123,7 +123,7 @@ def test_the_endless_samplers_are_those_of_the_page() -> None:
     for name in names:
         with (
             kind(SamplerType[name])(13, 0, drop_last=True) as loader,
-            pytest.raises(TypeError, match="endless|infinite|len"),
+            pytest.raises(TypeError, match="is endless"),
         ):
             len(loader)
 
@@ -141,5 +141,5 @@ def test_samplers_that_go_on_on_other_ranks_are_those_of_the_page(sampler_type: 
             alone.load_state_dict(state)
         else:
             assert f"`{sampler_type.name}`" in refusing
-            with pytest.raises(StateError, match="world_size|ranks"):
+            with pytest.raises(StateError, match="2 ranks"):
                 alone.load_state_dict(state)

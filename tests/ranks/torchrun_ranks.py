@@ -41,13 +41,13 @@ def main() -> None:
 
     from dalikit import DataLoader, make_data_loader
 
-    dataset = training["dataset"]
+    dataset, keyed = training["dataset"], training["SamplerType"].KEYED_EPOCH
     seen["alone"] = len(DataLoader(dataset, batch_size=2))
     other = make_data_loader(
         dataset=dataset,
         batch_size=2,
         num_workers=0,
-        sampler_type=training["SamplerType"].KEYED_EPOCH,
+        sampler_type=keyed,
         seed=dist.get_rank(),
     )
     try:

@@ -40,6 +40,7 @@ CASES = {
     "SLURM step, old": (NO_STEP_COUNT, (9, 11), 1),
     "SLURM batch script": (BATCH_SCRIPT, (0, 1), 0),
     "SLURM salloc shell": (INTERACTIVE_SHELL, (0, 1), 0),
+    "SLURM salloc shell, no count": ({**INTERACTIVE_SHELL, "SLURM_STEP_NUM_TASKS": ""}, (0, 1), 0),
     "SLURM, one task a machine, torchrun": (STEP | TORCHRUN, (3, 8), 1),
     "SLURM daemon of Open MPI": (STEP | OPEN_MPI, (5, 6), 2),
     "SLURM step, rank unset on purpose": ({**STEP, "SLURM_PROCID": ""}, (0, 1), 1),

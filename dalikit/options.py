@@ -81,7 +81,7 @@ class LoaderOptions:
     """Batches ahead of the user, beside two more that are being read or worked on."""
     rank: int | None = None
     world_size: int | None = None
-    """None: from torch.distributed, torchrun's environment, or 0 of 1."""
+    """None: from torch.distributed; else what torchrun, Open MPI or SLURM say; else 0 of 1."""
     max_pixels: int | None = MAX_PIXELS
     """An image whose header tells of more is an error before it is decoded. Default: Pillow's limit. None: no limit."""
     max_encoded_bytes: int | None = None

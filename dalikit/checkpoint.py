@@ -93,11 +93,12 @@ class Checkpointer:
         """
         if self._agreement is None:
             return
-        if self._compared:
+        compared, self._compared = self._compared, False  # after a difference all ranks compare again
+        if compared:
             self._agreement.finish()
-            return
-        state = self.make(seed, under_way=True).to_dict()
-        self._agreement.check({name: state.get(name) for name in _COMPARED})
+        else:
+            state = self.make(seed, under_way=True).to_dict()
+            self._agreement.check({name: state.get(name) for name in _COMPARED})
         self._compared = True
 
 

@@ -17,7 +17,7 @@ from dalikit.errors import ArgumentError, DeviceError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["default_num_threads", "initialised", "local_rank", "resolve_device", "resolve_rank"]
+__all__ = ["default_num_threads", "initialised", "local_rank", "resolve_device", "resolve_rank", "share_of_cores"]
 
 _LOG = logging.getLogger("dalikit")
 
@@ -230,27 +230,30 @@ def local_rank() -> int:
 
 
 def default_num_threads() -> int:
-    """The fair share of the cores of this process; at least 1. Never raises: what cannot be read is no limit.
+    """The fair share of the cores of this process; see `share_of_cores`. Never raises: the unreadable is no limit."""
+    return share_of_cores(affinity(), affinity(os.getppid()), cpu_quota())
 
-    It may use the cores of its affinity, and no more time than its control groups allow. Both are divided by the ranks
-    on this machine (LOCAL_WORLD_SIZE, OMPI_COMM_WORLD_LOCAL_SIZE, SLURM_STEP_TASKS_PER_NODE), unless the launcher has
-    given each rank its own: SLURM_CPUS_PER_TASK is the share already, and a rank that is bound to some cores (by Open
-    MPI, or `torchrun --numa-binding`) may use those up to its share of the launcher's.
+
+def share_of_cores(own: int, parents: int, quota: float | None) -> int:
+    """How many threads keep a rank's cores busy, and take none from the other ranks on its machine. At least 1.
+
+    Args:
+        own: cores that it may run on. Divided by the ranks on this machine (LOCAL_WORLD_SIZE,
+            OMPI_COMM_WORLD_LOCAL_SIZE, SLURM_STEP_TASKS_PER_NODE), unless they were shared out already: then
+            SLURM_CPUS_PER_TASK is the share.
+        parents: cores that its parent, the launcher, may run on. With more than `own`, the ranks are bound to parts of
+            them (by Open MPI, or `torchrun --numa-binding`), and these are divided. SLURM's daemon is not bound to the
+            job's cores: there SLURM_CPUS_ON_NODE are divided.
+        quota: cores' worth of time that control groups allow to all that are in them; None: no limit. Divided too.
     """
-    own, quota = affinity(), cpu_quota()
     launcher, ranks = _local_ranks()
-    limits: list[float] = [own]
-    given = _number(launcher.cores) if launcher is not None else None
-    if given:
-        limits += [given, *([quota] if quota else [])]
-    else:
-        # What the ranks share is what their parent, the launcher, may use: a rank may have been bound to a part of it.
-        # SLURM's daemon is not bound to the job's cores, but SLURM tells how many they are.
-        together = _number(launcher.node_cores) if launcher is not None else None
-        if together is None:
-            together = max(own, affinity(os.getppid())) if ranks > 1 else own
-        limits += [cores / ranks for cores in (together, quota) if cores]
-    return max(1, int(min(limits)))
+    if launcher is not None and (given := _number(launcher.cores)):
+        return max(1, int(min(own, given, own if quota is None else quota)))
+    together = _number(launcher.node_cores) if launcher is not None else None
+    if not together:
+        together = max(own, parents) if ranks > 1 else own
+    shares = [own, together / ranks, *([] if quota is None else [quota / ranks])]
+    return max(1, int(min(shares)))
 
 
 def _local_ranks() -> tuple[_Launcher | None, int]:

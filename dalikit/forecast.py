@@ -28,8 +28,8 @@ _MOST_SHUFFLED = 10**8
 _MOST_CHAINED = 10**7
 """The same, for DINOv2's first shuffle, which takes ten times as much of both."""
 
-_MOST_DRAWN = 4 * 10**9
-"""Random numbers that are drawn and thrown away to get to an epoch: 10 s."""
+_MOST_DRAWN = 2 * 10**9
+"""Random numbers that are drawn and thrown away to get to an epoch: 5 s."""
 
 _WEIGHTS = "weights"
 """Key of an identity that holds a hash of weights: they are not in a state themselves."""

@@ -85,7 +85,7 @@ class LoaderOptions:
     """Batches ahead of the user, beside two more that are being read or worked on."""
     rank: int | None = None
     world_size: int | None = None
-    """None: from torch.distributed, torchrun's environment, or 0 of 1."""
+    """None: from torch.distributed; else what torchrun, Open MPI or SLURM say; else 0 of 1."""
     on_error: str = "raise"
     """What becomes of a sample that cannot be read, decoded or transformed. "raise": it ends the iteration. "replace":
     another sample, chosen by seed and position alone, takes its place; batch size, order and pixels of all others stay.

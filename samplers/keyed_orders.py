@@ -66,8 +66,7 @@ class KeyedOrders:
             places: from 0 on, in any order.
             laps_are_epochs: whether each lap is the next epoch, not a further lap of this one.
         """
-        shuffled = self.shuffle and self.count > 1
-        if not len(places) or not (shuffled or self.weights):
+        if not len(places) or self.count == 1 or not (self.shuffle or self.weights):
             return places % self.lap // self.repeats
         laps, slots = np.divmod(places, self.lap)
         if self.repeats > 1:
@@ -75,7 +74,7 @@ class KeyedOrders:
         different, which = np.unique(laps, return_inverse=True)
         keys = [self._key(epoch, lap, laps_are_epochs) for lap in different.tolist()]
         by = which if len(keys) > 1 else None
-        if shuffled:
+        if self.shuffle:
             slots = KeyedPermutation(self.count, *keys).at(slots, by)
         return slots if self.weights is None else self.weights.at(slots, keys, by)
 

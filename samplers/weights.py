@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from samplers.keyed_permutation import Key, hashed_words
 
-__all__ = ["WEIGHTED_STOP", "SampleWeights", "balanced_weights"]
+__all__ = ["WEIGHTED_STOP", "SampleWeights", "balanced_weights", "equal_steps"]
 
 WEIGHTED_STOP = 2**31
 """Weights are for fewer samples than this: then a slot is found in 64-bit whole numbers, without rounding."""
@@ -83,16 +83,7 @@ class SampleWeights:
             keys: what offsets follow from.
             which: int64 (n,): by which key, counted from 0. None: all by the first.
         """
-        count = len(self._ends)
-        # Point x is floor((x * sum + offset) / count). The parts of that stay below 2**62, the product would not.
-        step, excess = divmod(self._sum, count)
-        firsts, rests = np.array([divmod(self.offset(key), count) for key in keys], dtype=np.int64).T
-        chosen: int | NDArray[np.int64] = 0 if which is None else which
-        points = slots * excess
-        points += rests[chosen]
-        points //= count
-        points += firsts[chosen]
-        points += slots * step
+        points = equal_steps(slots, len(self._ends), self._sum, [self.offset(key) for key in keys], which)
         order = np.argsort(points)  # sorted, the search is twice as fast: its way lies in the cache
         samples = np.empty_like(points)
         # The first stretch that ends beyond the point: an empty one ends where the one before it does.
@@ -102,6 +93,29 @@ class SampleWeights:
     def __repr__(self) -> str:
         """How many, and the digest: not a million numbers."""
         return f"<{len(self._ends):,} weights, {self._digest}>"
+
+
+def equal_steps(
+    slots: NDArray[np.int64], count: int, length: int, offsets: list[int], which: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Where `count` points lie that cut a line into equal steps: `(slot * length + offset) // count`, int64 (n,).
+
+    Args:
+        slots: int64 (n,), which points, each in [0, count).
+        count: in [1, 2**31).
+        length: of the line, in [count, 2**62).
+        offsets: of the first point, in 1 / count: each in [0, length).
+        which: int64 (n,): which offset is a point's, counted from 0. None: the first is.
+    """
+    step, excess = divmod(length, count)
+    wholes, parts = np.array([divmod(offset, count) for offset in offsets], dtype=np.int64).T
+    chosen: int | NDArray[np.int64] = 0 if which is None else which
+    points = slots * excess  # below 2**62, where slot * length would not be
+    points += parts[chosen]
+    points //= count
+    points += wholes[chosen]
+    points += slots * step
+    return points
 
 
 def balanced_weights(targets: ArrayLike, power: float = 1.0) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pickle import UnpicklingError
 from typing import IO, Any
 
 from dalikit.errors import ArgumentError, StateError
@@ -103,17 +104,16 @@ def _read_torch(path: str, *, mapped: bool) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how tensors were stored: they are not looked at
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except MemoryError:
-        raise StateError(f"{path}: asks for more memory than there is; {_alone()}") from None
-    except Exception as error:  # whatever a damaged file brings about
-        refused = re.search(r"Unsupported [^.\n]*[^\n]{,80}?(?= was not| whose|\. |\n|$)", str(error))
-        if refused is None:
-            reason = f"{type(error).__name__}: {_one_line(str(error))}"
-            raise StateError(f"{path}: cannot be read as what torch.save writes ({reason}); {_alone()}") from None
+    except UnpicklingError as error:
+        named = re.search(r"GLOBAL [\w.]+|Unsupported \w+ \w+", str(error))
+        what = named[0] if named else "it is damaged"
         raise StateError(
-            f"{path}: holds more than tensors and plain objects ({_one_line(refused[0])}); to read that, code named "
-            f"in the file would have to run, which is never done here; {_alone()}"
+            f"{path}: holds what only unpickling could read ({what}); that may run any code that the file "
+            f"names, and is never done here; {_alone()}"
         ) from None
+    except Exception as error:  # whatever a damaged file brings about
+        reason = f"{type(error).__name__}: {_one_line(str(error))}"
+        raise StateError(f"{path}: cannot be read as what torch.save writes ({reason}); {_alone()}") from None
 
 
 def _alone() -> str:
@@ -142,8 +142,8 @@ def choose_state(tree: Any, name: str, at: str | None) -> Found:
     if not found:
         hint = f"; at {pickled[0]} there are pickled bytes, which are never unpickled here" if pickled else ""
         raise StateError(
-            f"{name}: no state of a dalikit loader is in it{hint}. It is a dict with passes, place, sampler, "
-            f"world_size, ...: {_SAVE}, or put loader.state_dict() into your checkpoint"
+            f"{name}: no state of a dalikit loader is in it{hint}; put loader.state_dict() into your checkpoint, or "
+            f"{_alone()}"
         )
     chosen = found if at is None else [one for one in found if one.path == at] or _below(found, at)
     if not chosen:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 from dalikit.cli.checkpoints import Found, choose_state, read_checkpoint
 from dalikit.cli.state_text import text_of
-from dalikit.errors import ArgumentError
+from dalikit.errors import ArgumentError, StateError
 from dalikit.forecast import Forecast, bound_to_ranks, untold
 from dalikit.state import LoaderState
 
 __all__ = ["run"]
 
 _MOST_NEXT = 1_000_000
+_MOST_RANKS = 2**31 - 1  # the samplers'
 
 
 def run(arguments: Any) -> int:
@@ -28,17 +28,22 @@ def run(arguments: Any) -> int:
     if arguments.count > _MOST_NEXT:
         raise ArgumentError(f"--count {arguments.count}: at most {_MOST_NEXT:,} samples are told")
     found = choose_state(read_checkpoint(arguments.file), arguments.file, arguments.at)
-    state = found.read()
-    worlds = arguments.ranks or [state.world_size]
-    if arguments.rank >= (least := min(worlds)):
-        raise ArgumentError(f"--rank {arguments.rank}: must be below the number of ranks, {least}")
-    report = _report(arguments, found, state, worlds)
+    try:
+        report = _report(arguments, found, found.read())
+    except StateError as error:
+        at = f", at {found.path}" if found.path else ""
+        raise StateError(f"{arguments.file}{at}: {error}") from None
     print(json.dumps(report) if arguments.json else text_of(report))
     return 0
 
 
-def _report(arguments: Any, found: Found, state: LoaderState, worlds: Sequence[int]) -> dict[str, Any]:
+def _report(arguments: Any, found: Found, state: LoaderState) -> dict[str, Any]:
     """All that is printed, as JSON has it."""
+    worlds = arguments.ranks or [state.world_size]
+    if max(worlds) > _MOST_RANKS:
+        raise ArgumentError(f"--ranks {max(worlds)}: at most {_MOST_RANKS:,}")
+    if arguments.rank >= (least := min(worlds)):
+        raise ArgumentError(f"--rank {arguments.rank}: must be below the number of ranks, {least}")
     why = untold(state.sampler)
     own = None if why is not None else Forecast(state, state.world_size)
     where = None if own is None else own.where(0)

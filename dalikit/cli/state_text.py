@@ -62,7 +62,7 @@ def _place(report: Mapping[str, Any]) -> str:
     if where is not None:
         text = _where(where, "rank 0" if report["bound_to_ranks"] else "")
         return f"{text}; {_count(state['place'], 'sample')} of all epochs are done"
-    passes = f"pass {state['passes']:,} ({state['passes']:,} are done)"
+    passes = f"pass {state['passes']:,} (after {_count(state['passes'], 'whole one')})"
     if state["epoch"] != state["passes"]:
         passes += f" in the order of epoch {state['epoch']:,}"
     if size is None:
@@ -85,18 +85,16 @@ def _alike(report: Mapping[str, Any]) -> bool:
 def _without(report: Mapping[str, Any]) -> Iterator[str]:
     """Of which numbers of ranks nothing is told, and why."""
     made_by = _count(report["state"]["world_size"], "rank")
-    for word, reason in (
-        ("refused", f"{made_by} made the state; {report['bound_to_ranks']}"),
-        (None, report["untold"]),
-    ):
+    refused = f"refused: {made_by} made the state; {report['bound_to_ranks']}"
+    for is_refused, text in ((True, refused), (False, f"not to be told: {report['untold']}")):
         ranks = [
             f"{each['ranks']:,}"
             for each in report["forecasts"]
-            if "next" not in each and (each["refused"] is None) == (word is None)
+            if "next" not in each and (each["refused"] is not None) is is_refused
         ]
         if ranks:
             which = " and ".join([", ".join(ranks[:-1]), ranks[-1]] if len(ranks) > 1 else ranks)
-            yield f"at {which} {'rank' if ranks == ['1'] else 'ranks'}: {word or 'not to be told'}: {reason}"
+            yield f"at {which} {'rank' if ranks == ['1'] else 'ranks'}: {text}"
 
 
 def _sentences(found: Mapping[str, Any], passes: int) -> Iterator[str]:
@@ -122,9 +120,9 @@ def _rest(found: Mapping[str, Any], passes: int) -> str:
         parts.append(f"{who} {each['samples']:,}" + ("" if start == last else " each"))
     text = f"{text}: {', '.join(parts)}"
     if found["repeated"]:
-        text += f"; {_count(found['repeated'], 'sample')} come twice, so that all ranks have as many"
+        text += f"; {_count(found['repeated'], 'sample')} repeated, so that all ranks have as many"
     if found["dropped"]:
-        text += f"; {_count(found['dropped'], 'sample')} of them dropped, so that all ranks have as many"
+        text += f"; {_count(found['dropped'], 'sample')} dropped, so that all ranks have as many"
     return text
 
 

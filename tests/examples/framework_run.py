@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,18 @@ from typing import Any, NamedTuple
 
 from dalikit import DataLoader, SamplerType, make_data_loader, make_dataset
 
-__all__ = ["EXAMPLES", "Batch", "Log", "launch", "plain_loader", "read", "write", "write_plain"]
+__all__ = [
+    "EXAMPLES",
+    "Batch",
+    "Log",
+    "launch",
+    "lines_of_example",
+    "lines_of_page",
+    "plain_loader",
+    "read",
+    "write",
+    "write_plain",
+]
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -101,3 +113,16 @@ def launch(command: Sequence[str], folder: Path, *, seconds: float = 200, **envi
         process.communicate()
     assert process.returncode == 0, printed
     return printed
+
+
+def lines_of_page(heading: str) -> list[str]:
+    """The lines of code under a heading of docs/frameworks.md, in order, without those that stand for others."""
+    page = (EXAMPLES.parent / "docs" / "frameworks.md").read_text()
+    _, _, section = page.partition(f"\n## {heading}\n")
+    pieces = re.findall(r"^```python\n(.*?)^```$", section.split("\n## ")[0], re.MULTILINE | re.DOTALL)
+    return [line.strip() for piece in pieces for line in piece.splitlines() if line.strip() not in ("", "...")]
+
+
+def lines_of_example(name: str) -> list[str]:
+    """Those of an example, without their comments."""
+    return [line.split("  # ")[0].strip() for line in (EXAMPLES / name).read_text().splitlines()]

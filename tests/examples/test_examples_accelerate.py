@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from framework_run import Log, launch, read
+from framework_run import Log, launch, lines_of_example, lines_of_page, read
 
 DRIVER = Path(__file__).with_name("accelerate_driver.py")
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -89,3 +89,10 @@ def test_each_image_is_evaluated_once(runs: Runs) -> None:
     assert [line.split()[1] for line in lines] == ["0:", "1:"]
     assert all(line.endswith(" of 9 images") for line in lines)
     assert "dalikit" not in runs.printed, runs.printed  # no warning of ours
+
+
+def test_the_page_shows_lines_of_the_example() -> None:
+    """docs/frameworks.md cannot say what the example does not do."""
+    shown = lines_of_page("Accelerate")
+    assert shown
+    assert [line for line in shown if line not in lines_of_example("accelerate_loop.py")] == []

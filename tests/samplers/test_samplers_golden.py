@@ -14,7 +14,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import samplers
-from samplers import DistributedSampler, EpochSampler, InfiniteSampler, RandomSampler, ShardedInfiniteSampler
+from samplers import (
+    DistributedSampler,
+    EpochSampler,
+    InfiniteSampler,
+    KeyedEpochSampler,
+    KeyedInfiniteSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    ShardedInfiniteSampler,
+)
 
 RECORDED = [json.loads(line) for line in (Path(__file__).parent / "dinov2_streams.jsonl").read_text().splitlines()]
 CASES = settings(max_examples=60, deadline=None)
@@ -167,3 +177,26 @@ def test_an_epoch_smaller_than_the_number_of_ranks_leaves_some_of_them_empty() -
     assert (len(sampler), list(sampler), sampler.positions(0, 9).tolist(), sampler.advance) == (0, [], [], 0)
     with pytest.raises(ValueError, match="This rank has 0 samples an epoch"):
         EpochSampler(size=2, sample_count=5, start=3, step=4, advance=1)
+
+
+KEYED: dict[str, Any] = {"sample_count": 10, "seed": 7, "start": 1, "step": 3}
+RESTS: list[tuple[Sampler, int, list[int], list[int]]] = [
+    (EpochSampler(size=12, sample_count=10, shuffle=True, seed=7, start=1, step=3), 2, [4, 0], [6, 9]),
+    (DistributedSampler(10, 3, 2, seed=7), 1, [7, 3], [7, 0]),
+    (DistributedSampler(10, 3, 1, seed=7, drop_last=True), 1, [4], [6]),
+    (SequentialSampler(10), 1, [5, 6, 7, 8, 9], [5, 6, 7, 8, 9]),
+    (RandomSampler(10, seed=7), 1, [3, 7, 6, 1, 5], [5, 6, 7, 8, 9]),
+    (KeyedEpochSampler(**KEYED), 1, [5, 0], [6, 9]),
+    (KeyedEpochSampler(**{**KEYED, "start": 2}, tail="pad"), 1, [9, 6], [7, 0]),
+    (KeyedEpochSampler(**KEYED, tail="drop"), 1, [5], [6]),
+    (KeyedInfiniteSampler(**KEYED), 0, [7, 0, 2, 3, 7], [6, 9, 12, 15, 18]),
+]
+
+
+@pytest.mark.parametrize(("sampler", "epoch", "indices", "places"), RESTS, ids=lambda value: type(value).__name__)
+def test_the_rest_of_a_pass_is_what_it_always_was(
+    sampler: Sampler, epoch: int, indices: list[int], places: list[int]
+) -> None:
+    """Of one rank, after five places of an epoch: another one is an ORDER change."""
+    got, where = sampler.after(5).stretch(epoch, 0, 5)
+    assert (got.tolist(), where.tolist()) == (indices, places)

@@ -14,7 +14,17 @@ import pytest
 import samplers
 from samplers import EndlessSampler, EpochSampler, FiniteSampler, InfiniteSampler, Sampler, ShardedInfiniteSampler
 
-MODULES = ["arguments", "epoch", "infinite", "keyed", "keyed_permutation", "permutation", "sampler"]
+MODULES = [
+    "arguments",
+    "epoch",
+    "infinite",
+    "keyed",
+    "keyed_orders",
+    "keyed_permutation",
+    "permutation",
+    "sampler",
+    "weights",
+]
 IMAGENET = 1_281_167
 
 

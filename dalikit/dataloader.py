@@ -367,6 +367,15 @@ class DataLoader:
         if isinstance(self._order, OwnOrder):
             self._order.reseed(seed)
 
+    def stats(self) -> dict[str, Any]:
+        """What the loader has counted.
+
+        Returns:
+            "bad_rows": rows that were found bad; "bad_samples": places of the order whose sample was replaced or left
+            out.
+        """
+        return {"bad_rows": 0, "bad_samples": 0} if self._quarantine is None else dict(self._quarantine.counts)
+
     # Life
 
     def close(self) -> None:

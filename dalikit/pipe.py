@@ -59,7 +59,8 @@ class FedPipe:
         ahead: how many batches of images a local feed is to be ahead of the user.
         rules: how headers are read.
         report: whether batches are to tell what was drawn, so that they must hold images.
-        reread: reads rows that stand in for bad ones, with their headers; on the engine's thread.
+        reread: reads rows that stand in for bad ones, with their headers; on the engine's thread. It is told whether
+            images come decoded.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class FedPipe:
         ahead: int,
         rules: HeaderRules,
         report: bool,
-        reread: Callable[[Request], ImageBatch] | None = None,
+        reread: Callable[[Request, bool], ImageBatch] | None = None,
     ) -> None:
         self._reread = reread
         self._feed = feed
@@ -114,7 +115,12 @@ class FedPipe:
                 "items of differing kinds: a batch with images came after batches without; a dataset must give one kind"
             )
         add_headers(batch, self._rules)
-        self._source = source = PushedSource(self._feed.describe, paced=not self._local, reread=self._reread)
+        reread, decoded = self._reread, batch.decoded
+        self._source = source = PushedSource(
+            self._feed.describe,
+            paced=not self._local,
+            reread=None if reread is None else lambda request: reread(request, decoded),
+        )
         source.push(batch)
         self._pushed = 1
         stream = self._start_stream(source)

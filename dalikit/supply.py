@@ -230,12 +230,15 @@ class Supply:
             self._reader = make_reader(task)
         return self._reader
 
-    def _reread(self, request: Request) -> ImageBatch:
+    def _reread(self, request: Request, decoded: bool) -> ImageBatch:
         """Rows that stand in for bad ones, read in this process, by the engine's thread. Not while the user's own
         thread reads: a dataset need not be thread-safe.
         """
+        task = self._plan.task
+        if not decoded and task.encoded is None:  # bytes are images, which a broken one alone would not show
+            task = replace(task, encoded=True)
         with self._reading:
-            batch = self._get_reader(self._plan.task).read(request)
+            batch = make_reader(task).read(request)
         if not isinstance(batch, ImageBatch):
             raise ArgumentError(f"items of differing kinds: those of {request.show()} hold no image")
         add_headers(batch, self._plan.header_rules)

@@ -114,7 +114,7 @@ def _assemble_found(
         stage = "read" if task.function is None else "transform"
         rows.tell(error, row, "decode" if isinstance(error, DecodeError) else stage)
         raise
-    return assemble_images(task, request, rows, data, rests, layout=layout, decoded=decoded)
+    return assemble_images(task, request, rows, data, rests, layout=layout, decoded=decoded, errors=errors)
 
 
 def _image_or_nothing(

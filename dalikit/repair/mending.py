@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dalikit.errors import SampleError
+from dalikit.errors import SampleError, TooManyErrorsError
 from dalikit.exclusion import Exclusion, replacements
 from dalikit.fetch import ImageBatch, Request
 from dalikit.repair.quarantine import Quarantine
@@ -17,6 +17,7 @@ __all__ = ["Mender"]
 
 Read = Callable[[Request], ImageBatch]
 
+_REMEMBERED = 100_000
 _ATTEMPTS = 32  # beyond: with half of all rows bad one in 4 billion gets so far
 
 
@@ -46,6 +47,8 @@ class Mender:
         self._exclusion = exclusion
         self._known: Exclusion | None = exclusion
         self._num_known = 0
+        self._tried: dict[int, set[int]] = {}
+        """Of positions whose own sample is bad: which rows are, it and those that were to stand in for it."""
 
     def anticipate(self, request: Request) -> Request:
         """Puts others in the places of rows that are known to be bad, before they are read; counts the samples.
@@ -59,8 +62,10 @@ class Mender:
             return request
         known = self._get_known()
         assert known is not None
-        indices = np.asarray(request.indices, dtype=np.int64)
-        self._quarantine.saw(number, int(np.count_nonzero(known.covers(indices))))
+        replaced = request.positions[known.covers(np.asarray(request.indices, dtype=np.int64))]
+        self._quarantine.saw(number, len(replaced))
+        for position in replaced.tolist():
+            self._note(position)
         return known.apply(request, seed=self._seed)
 
     def _get_known(self) -> Exclusion | None:
@@ -71,6 +76,8 @@ class Mender:
             if self._exclusion is not None:
                 rows = np.union1d(rows, self._exclusion.indices)
             assert self._count is not None
+            if len(rows) >= self._count:
+                raise TooManyErrorsError(f"all {self._count} rows of the dataset are bad; see {self._quarantine.path}")
             self._known = Exclusion(rows, self._count)
         return self._known
 
@@ -86,29 +93,36 @@ class Mender:
             SampleError: no good sample was found that could stand in.
         """
         for row in sorted(batch.errors):
-            self._quarantine.add(batch.errors[row])
+            position = int(batch.positions[row])
+            self._quarantine.add(batch.errors[row], stand_in=position in self._tried)
+            self._note(position, batch.indices[row])
         if self._drop:
             return _without(batch, set(batch.errors))
         if self._count is None:
             return self._mend_within(batch)
         return self._mend_from_all(batch, read)
 
+    def _note(self, position: int, *rows: int) -> None:
+        """A position's sample is bad, and so are these rows."""
+        if len(self._tried) > _REMEMBERED:
+            del self._tried[next(iter(self._tried))]
+        self._tried.setdefault(position, set()).update(map(int, rows))
+
     def _mend_from_all(self, batch: ImageBatch, read: Read) -> ImageBatch:
         rows = np.array(sorted(batch.errors), dtype=np.int64)
-        tried = {int(batch.indices[row]) for row in rows}
         error = batch.errors[int(rows[0])]
         for attempt in range(_ATTEMPTS):
             positions = batch.positions[rows]
             candidates = replacements(self._seed, positions, attempt, self._count or 0)
-            usable = self._are_usable(candidates, tried)
+            usable = self._are_usable(candidates, positions)
             good = np.zeros(len(rows), dtype=bool)
             if usable.any():
                 places = np.flatnonzero(usable)
                 request = Request(candidates[places], positions[places], taken=batch.taken)
                 found = read(request)
                 for number, bad in found.errors.items():
-                    self._quarantine.add(bad)
-                    tried.add(int(request.indices[number]))
+                    self._quarantine.add(bad, stand_in=True)
+                    self._note(int(request.positions[number]), request.indices[number])
                 for number, place in enumerate(places.tolist()):
                     if number not in found.errors:
                         _put(batch, int(rows[place]), found, number)
@@ -119,9 +133,10 @@ class Mender:
                 return batch
         raise _none_found(error, f"{_ATTEMPTS} others in a row are bad too")
 
-    def _are_usable(self, candidates: npt.NDArray[np.int64], tried: set[int]) -> npt.NDArray[np.bool_]:
+    def _are_usable(self, candidates: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which rows are not known to be bad."""
-        usable = np.array([int(row) not in tried for row in candidates])
+        tried = (self._tried.get(position, ()) for position in positions.tolist())
+        usable = np.array([row not in rows for row, rows in zip(candidates.tolist(), tried, strict=True)])
         known = self._get_known()
         return usable if known is None else usable & ~known.covers(candidates)
 

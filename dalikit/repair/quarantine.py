@@ -77,7 +77,7 @@ class Quarantine:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows that were found bad, and how often a sample could not be used."""
+        """Rows that were found bad, and places of the order whose sample was replaced or left out."""
         return {"bad_rows": len(self._found), "bad_samples": self._events}
 
     def bad_rows(self) -> npt.NDArray[np.int64]:
@@ -96,15 +96,19 @@ class Quarantine:
             self._samples += samples
             self._events += known
 
-    def add(self, error: SampleError) -> None:
+    def add(self, error: SampleError, *, stand_in: bool = False) -> None:
         """A sample cannot be used.
+
+        Args:
+            error: says which, and why.
+            stand_in: it was only to stand in for another one, which is counted already.
 
         Raises:
             TooManyErrorsError: it is one too many.
         """
         place = error.place
         with self._lock:
-            self._events += 1
+            self._events += not stand_in
             index = place.index
             known = index is not None and index in self._found
             if index is not None:
@@ -162,9 +166,7 @@ class Quarantine:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            raise ArgumentError(
-                f"quarantine={str(self.path)!r}: cannot be added to: {error}; give another file"
-            ) from None
+            raise ArgumentError(f"quarantine={self.path}: cannot be added to: {error}; give another file") from None
         mine = self._header()
         names = ("version", "source", "fingerprint", "length")
         if not isinstance(header, dict) or any(header.get(name) != mine[name] for name in names):

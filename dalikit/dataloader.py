@@ -61,7 +61,7 @@ _FIXED = frozenset(
 )
 """Attributes that cannot be set once a loader is made, as that would have no effect."""
 
-_OF_THE_PROCESS = ("_iterator", "_supply", "_opening", "_finalizer", "_plan")
+_OF_THE_PROCESS = ("_latest", "_supply", "_opening", "_finalizer", "_plan")
 """What a loader does not pickle: the copy opens anew."""
 
 
@@ -129,7 +129,7 @@ class DataLoader:
         DeviceError: the device is not there.
     """
 
-    _iterator: weakref.ref[BatchIterator] | None
+    _latest: weakref.ref[BatchIterator] | None
     _supply: Supply | None
     _plan: Plan | None
     _opening: threading.Lock
@@ -256,8 +256,8 @@ class DataLoader:
     def _renew(self) -> None:
         """The next iteration opens anew; one that is under way goes on with what it has."""
         self._plan = None
-        iterator = self._iterator() if self._iterator is not None else None
-        if iterator is None or iterator.ended:
+        iterator = self._latest() if self._latest is not None else None
+        if iterator is None or iterator.ended or not iterator.begun:
             self.close()
         else:
             self._supply = None
@@ -272,7 +272,7 @@ class DataLoader:
 
     def _begin_closed(self) -> None:
         """No thread and no process yet."""
-        self._iterator = None
+        self._latest = None
         self._supply = None
         self._plan = None
         self._opening = threading.Lock()
@@ -299,14 +299,12 @@ class DataLoader:
 
         Raises:
             ArgumentError: a torchvision dataset that is read around its methods was changed since the loader was made.
-            RankMismatchError: the ranks do not load the same (docs/distributed.md).
+            RankMismatchError: the ranks do not load the same (docs/distributed.md). With a sampler of `samplers` this
+                is raised by the first `next`: the pass is entered there.
         """
         self._adapt.check_unchanged()
-        progress = self._order.begin()
-        progress.begun = True
-        self._checkpointer.compare_ranks(self.seed)
-        iterator = BatchIterator(self, progress)
-        self._iterator = weakref.ref(iterator)
+        iterator = BatchIterator(self)
+        self._latest = weakref.ref(iterator)
         return iterator
 
     def __len__(self) -> int:
@@ -336,8 +334,8 @@ class DataLoader:
         Raises:
             StateError: the dataset is iterable and has no `state_dict`.
         """
-        iterator = self._iterator() if self._iterator is not None else None
-        under_way = iterator is not None and not iterator.ended
+        iterator = self._latest() if self._latest is not None else None
+        under_way = iterator is not None and iterator.begun and not iterator.ended
         return self._checkpointer.make(self.seed, under_way=under_way).to_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -357,7 +355,7 @@ class DataLoader:
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
         self._order.load(theirs.order)
-        self._iterator = None
+        self._latest = None
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()

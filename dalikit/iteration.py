@@ -15,6 +15,8 @@ from dalikit.stream import StreamEnd
 
 if TYPE_CHECKING:
     from dalikit.dataloader import DataLoader
+    from dalikit.pipe import Pipe
+    from dalikit.supply import Supply
 
 __all__ = ["BatchIterator"]
 
@@ -24,29 +26,43 @@ class BatchIterator(Iterator[Any]):
 
     Args:
         loader: whose pass it is.
-        progress: where the pass begins; moved on with every batch.
     """
 
-    def __init__(self, loader: DataLoader, progress: Progress) -> None:
+    _progress: Progress
+    _supply: Supply
+    _pipe: Pipe
+
+    def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
-        self._progress = progress
-        requests: Iterator[Any] = loader._requests(progress)
         self._drawn: UserDrawn | None = None
-        plan = loader._get_plan()
-        if loader._order.drawn_by_user and (plan.on_threads or plan.num_workers):  # others advance the batches
-            requests = self._drawn = UserDrawn(requests, ahead=plan.ahead)
-            self._drawn.top_up()
-        self._supply, self._pipe = loader._open(requests, progress)
+        self.begun = False
+        """Whether the pass was entered."""
         self.ended = False
         """Whether there is nothing more to come."""
-        self._finalizer = weakref.finalize(self, _stop, self._pipe, self._drawn)
-        self._finalizer.atexit = False  # the supply ends all pipes then
+        if not loader._order.begins_late:
+            self._begin()
         if loader.pin_memory and not torch.accelerator.is_available():
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, "
                 "then device pinned memory won't be used.",
                 stacklevel=3,
             )
+
+    def _begin(self) -> None:
+        """Enters the pass and opens what works for it."""
+        loader = self._loader
+        self.begun = True
+        self._progress = progress = loader._order.begin()
+        progress.begun = True
+        loader._checkpointer.compare_ranks(loader.seed)
+        requests: Iterator[Any] = loader._requests(progress)
+        plan = loader._get_plan()
+        if loader._order.drawn_by_user and (plan.on_threads or plan.num_workers):  # others advance the batches
+            requests = self._drawn = UserDrawn(requests, ahead=plan.ahead)
+            self._drawn.top_up()
+        self._supply, self._pipe = loader._open(requests, progress)
+        self._finalizer = weakref.finalize(self, _stop, self._pipe, self._drawn)
+        self._finalizer.atexit = False  # the supply ends all pipes then
 
     def __len__(self) -> int:
         """Batches in a pass."""
@@ -55,6 +71,8 @@ class BatchIterator(Iterator[Any]):
     def __next__(self) -> Any:
         if self.ended:
             raise StopIteration
+        if not self.begun:
+            self._begin()
         if self._drawn is not None:
             self._drawn.top_up()
         try:

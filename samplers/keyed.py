@@ -92,7 +92,7 @@ class KeyedEpochSampler(_Keyed, FiniteSampler):
     WeightedRandomSampler draws each slot by itself: there a sample that is expected twice is left out of every seventh
     pass.) The n slots are then put in random order. `balanced_weights` makes weights of classes.
 
-    Costs: some 60 ns an index. With weights some 160 ns if there are a million, and 8 bytes each.
+    Costs: some 60 ns an index. With weights some 200 ns if there are a million, and 8 bytes each.
 
     Args:
         sample_count: Samples in the dataset, in [1, 2**40).

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import samplers
 from dalikit import DataLoader
 from dalikit.errors import StateError
-from dalikit.forecast import Forecast, bound_to_ranks, sampler_of, untold
+from dalikit.forecast import Batches, Forecast, bound_to_ranks, sampler_of, untold
 from dalikit.state import LoaderState
 from samplers import (
     DistributedSampler,
@@ -147,6 +147,14 @@ def test_what_is_left_is_what_all_resumed_loaders_give(data: st.DataObject) -> N
         assert forecast.left is not None
         assert forecast.left + forecast.repeated - forecast.dropped == sum(whole)
         assert forecast.repeated * forecast.dropped == 0
+
+
+def test_ranks_that_are_done_a_step_earlier_are_counted() -> None:
+    """9 samples are left for 4 ranks: 3, 2, 2 and 2, in batches of 2."""
+    state = {**state_after(FINITE["keyed"](0, 1), 0), "place": COUNT - 9}
+    batches = forecast_of(state, 4).batches(2, drop_last=False)
+    assert batches == Batches(most=2, least=1, done_earlier=3, last=1, left_out=0)
+    assert forecast_of(state_after(KEYED_ENDLESS["keyed"](0, 1), 0), 4).batches(2, drop_last=False) is None
 
 
 @pytest.mark.parametrize("name", [*KEYED_ENDLESS, *BOUND])

@@ -41,6 +41,11 @@ class Order(ABC):
     """Whether `requests` must be advanced on the user's thread, as it may draw from the global generators."""
 
     @property
+    def begins_late(self) -> bool:
+        """Whether `begin` waits until the first batch is asked for; else it is called where the iterator is made."""
+        return False
+
+    @property
     @abstractmethod
     def bound_to_ranks(self) -> str | None:
         """Why a state of another number of ranks cannot be loaded, and what to use; None: it can."""

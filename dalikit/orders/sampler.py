@@ -67,6 +67,14 @@ class SamplerOrder(Order):
         """Unless the sampler is elastic."""
         return None if self.sampler.elastic else why_bound_to_ranks(type(self.sampler).__name__)
 
+    @property
+    def begins_late(self) -> bool:
+        """Unless torch would draw a number: frameworks iterate to see whether it works, and set the epoch after.
+
+        So an iterator of which nothing was asked is no pass, and a loaded state stays in force.
+        """
+        return self._seed is None
+
     def begin(self) -> Progress:
         """From where a loaded state left off, else from the beginning of a pass, or from where `advance` led in it."""
         if self._seed is not None and self._seed.due:

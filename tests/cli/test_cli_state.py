@@ -277,6 +277,8 @@ def test_one_of_several_states_is_chosen(state: dict[str, Any], tmp_path: Path, 
     assert (status, "--at rank: there is no state; there are these: rank0, rank1[0], rank2" in error) == (2, True)
     write(path, {f"rank{rank}": state for rank in range(3)})
     assert json.loads(shown(path, "--json")[1])["at"] == "rank0"
+    write(path, {f"rank{rank}": {**state, "extra": {"sampler": f"{rank}"}} for rank in range(3)})
+    assert shown(path)[0] == 2
 
 
 def test_standard_input(state: dict[str, Any], monkeypatch: pytest.MonkeyPatch, shown: Print) -> None:
@@ -359,17 +361,30 @@ def test_files_that_are_off_are_one_line_and_status_1(state: dict[str, Any], tmp
         assert text in error
 
 
+def test_a_file_that_is_too_large_for_json_is_not_read_whole(tmp_path: Path, shown: Print) -> None:
+    """A gigabyte, of which the disk holds nothing."""
+    path = tmp_path / "large.json"
+    path.touch()
+    os.truncate(path, 1 << 30)
+    status, _, error = shown(path)
+    assert (status, "large.json: has more than 268,435,456 bytes, too many for JSON with a state" in error) == (1, True)
+
+
 def test_texts_of_strangers_reach_no_terminal(state: dict[str, Any], tmp_path: Path, shown: Print) -> None:
     """Control characters and halves of characters are shown as Python writes them."""
     dataset = {"class": "\x1b[31mRed", "length": "\ud800", "fingerprint": [1]}
     path = write(tmp_path / "state.json", {**state, "dataset": dataset})
     assert "dataset    \\x1b[31mRed of \\ud800, fingerprint [1]" in shown(path)[1]
+    write(path, {**state, "dataset": {"class": float("nan"), "length": float("-inf")}})
+    found = json.loads(shown(path, "--json")[1], parse_constant=pytest.fail)
+    assert found["state"]["dataset"] == {"class": "nan", "length": "-inf"}
 
 
 def test_objects_that_hold_themselves_are_no_trap(state: dict[str, Any], tmp_path: Path, shown: Print) -> None:
     """A list within itself, and dicts that would fill a disk if they were written out."""
-    path, own = tmp_path / "state.pt", []
-    own += [own, state]
+    path = tmp_path / "state.pt"
+    own: list[Any] = [state]
+    own.insert(0, own)
     torch.save(own, path)
     assert json.loads(shown(path, "--json")[1])["at"] == "[1]"
     laugh: dict[str, Any] = {}

@@ -51,4 +51,4 @@ def test_the_page_holds_what_was_measured() -> None:
     rows = re.findall(r"^\| ([\d,]+) \| 4,096[^|]* \| ([\d,]+) \| ([\d,]+) \|", page, flags=re.MULTILINE)
     assert len(rows) >= 3
     assert all(len(set(row)) == 1 for row in rows)
-    assert "4,000,000,000" in {row[0] for row in rows}
+    assert max(int(row[0].replace(",", "")) for row in rows) >= 4 * 10**9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -78,11 +79,12 @@ class LoaderState:
         return OrderState(**{name: getattr(self, name) for name in _ORDER_FIELDS})
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, strings, lists and dicts of them; without `extra` and `exclude` if there is none."""
+        """Numbers, strings, None, and dicts of them. Always the same keys, and `extra` as JSON: torch's distributed
+        checkpoints take a dict apart, and load the keys that a fresh loader has.
+        """
         state = asdict(self)
-        for name in _OPTIONAL:
-            if state[name] is None:
-                del state[name]
+        if self.extra is not None:
+            state["extra"] = json.dumps(self.extra)
         return state
 
     @classmethod
@@ -104,13 +106,25 @@ class LoaderState:
         for name in ("passes", "place", "epoch", "seed", "world_size"):
             if not isinstance(state[name], int) or isinstance(state[name], bool) or state[name] < 0:
                 raise StateError(f"state[{name!r}]={state[name]!r}: must be a whole number, at least 0")
-        if not isinstance(state.get("extra"), Mapping | None):
-            raise StateError(f"state['extra']={state['extra']!r}: must be what state_dict() gave, a dict or nothing")
+        extra = _read_extra(state.get("extra"))
         if not isinstance(state.get("exclude"), str | None):
             raise StateError(
                 f"state['exclude']={state['exclude']!r}: must be what state_dict() gave, a text or nothing"
             )
-        return cls(**state)
+        return cls(**{**state, "extra": extra})
+
+
+def _read_extra(extra: Any) -> Mapping[str, Any] | None:
+    """A dict, or one written as JSON."""
+    found = extra
+    if isinstance(extra, str):
+        try:
+            found = json.loads(extra)
+        except (ValueError, RecursionError):
+            found = extra
+    if not isinstance(found, Mapping | None):
+        raise StateError(f"state['extra']={str(extra)[:200]!r}: must be what state_dict() gave, a text or nothing")
+    return found
 
 
 _OPTIONAL = frozenset({"extra", "exclude"})

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from launching import Torchrun, finish, marked
+from torch.utils.data import IterableDataset
 
 import dalikit.transforms as T
 from dalikit import DataLoader, SamplerType, make_data_loader, make_dataset
@@ -139,6 +140,54 @@ def test_a_distributed_checkpoint_takes_the_loader_as_it_is(
         assert resumed.state_dict() == loader.state_dict()
         for mine, expected in zip(next(iter(resumed)), next(batches), strict=True):
             assert torch.equal(mine, expected)
+
+
+class Counting(IterableDataset[Any]):
+    """Numbers, with a state."""
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while self.next < 20:
+            self.next += 1
+            yield self.next - 1
+
+    def state_dict(self) -> dict[str, int]:
+        """Where it is."""
+        return {"next": self.next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes there."""
+        self.next = state["next"]
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize(
+    "make", [lambda: DataLoader(range(20), sampler=list(range(20)), batch_size=3), lambda: DataLoader(Counting(), 3)]
+)
+def test_so_it_does_with_samplers_and_datasets_of_others(make: Callable[[], DataLoader], tmp_path: Path) -> None:
+    """Whose states a fresh loader does not have."""
+    with make() as loader, make() as resumed:
+        batches = iter(loader)
+        next(batches)
+        dcp.save({"loader": loader}, checkpoint_id=tmp_path / "checkpoint")
+        dcp.load({"loader": resumed}, checkpoint_id=tmp_path / "checkpoint")
+        assert torch.equal(next(iter(resumed)), next(batches))
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("lists", [([2], None), (None, [2])])
+def test_so_it_does_with_a_list_of_bad_rows_at_one_end_alone(
+    data: Path, tmp_path: Path, lists: tuple[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the loader says so, as of any state."""
+    dataset = make_dataset(dataset_str=f"ImageFolder:root={data}")
+    keyed: dict[str, Any] = {"sampler_type": SamplerType.KEYED_EPOCH, "batch_size": 3, "num_workers": 0}
+    loader, resumed = (make_data_loader(dataset=dataset, device="cpu", exclude=bad, **keyed) for bad in lists)
+    dcp.save({"loader": loader}, checkpoint_id=tmp_path / "checkpoint")
+    dcp.load({"loader": resumed}, checkpoint_id=tmp_path / "checkpoint")
+    assert "made with another exclude" in caplog.text
 
 
 def test_every_example_is_in_the_table() -> None:

@@ -32,8 +32,8 @@ def test_a_state_goes_there_and_back(extra: dict[str, Any] | None) -> None:
     assert (back.seed, back.version) == (3, 1)
 
 
-def test_without_extra_a_state_looks_as_it_always_did() -> None:
-    """Those of dalikit's samplers: older releases read them."""
+def test_a_state_has_always_the_same_keys() -> None:
+    """Nested as one thing at most: a distributed checkpoint takes it apart, and loads what a fresh loader has."""
     order = SamplerOrder(SequentialSampler(9), own=True, batch_size=2, drop_last=False)
     state = LoaderState.of_order(order.state(under_way=False), **OTHERS).to_dict()
     assert list(state) == [
@@ -47,12 +47,18 @@ def test_without_extra_a_state_looks_as_it_always_did() -> None:
         "transform",
         "executor",
         "version",
+        "extra",
+        "exclude",
     ]
     assert LoaderState.from_dict(state).extra is None
+    assert list(state_of({"deep": [{"a": 1}]}).to_dict()) == list(state)
+    without = {name: value for name, value in state.items() if name not in ("extra", "exclude")}
+    assert LoaderState.from_dict(without) == LoaderState.from_dict(state)
+    assert LoaderState.from_dict({**state, "extra": {"a": 1}}).extra == {"a": 1}
 
 
-@pytest.mark.parametrize("extra", [1, "text", [1]])
+@pytest.mark.parametrize("extra", [1, "text", "5", [1]])
 def test_an_extra_that_is_no_dict_is_refused(extra: Any) -> None:
     """Whatever it is."""
-    with pytest.raises(StateError, match=r"state\['extra'\]=.*: must be what state_dict\(\) gave, a dict or nothing"):
+    with pytest.raises(StateError, match=r"state\['extra'\]=.*: must be what state_dict\(\) gave, a text or nothing"):
         LoaderState.from_dict({**state_of(None).to_dict(), "extra": extra})

@@ -110,7 +110,7 @@ class ElasticContract:
         world = run.worlds[0] if self.ranked else 1
         sampler, fresh = (self.build(run.n, world, world - 1, run.seed) for _ in range(2))
         epoch, base = 0 if self.endless else run.epoch + 1, min(base, self.size(run))
-        sampler.after(base).stretch(0, 0, 40)
+        sampler.after(base).stretch(epoch, 0, 40)
         for whole in (sampler, sampler.after(base).after(0)):
             got, wanted = whole.stretch(epoch, 0, 200), fresh.stretch(epoch, 0, 200)
             assert np.array_equal(got, wanted)

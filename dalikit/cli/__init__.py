@@ -1,4 +1,4 @@
-"""The command line: `dalikit demo | bench | check | index` (also `python -m dalikit`)."""
+"""The command line: `dalikit demo | bench | check | index | state` (also `python -m dalikit`)."""
 
 from dalikit.cli.main import main
 

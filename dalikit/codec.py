@@ -16,9 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import DecodeError
-from dalikit.signatures import image_format
+from dalikit.signatures import FORMATS, image_format
 
-__all__ = ["CpuDecoder", "Header", "Region", "find_undecodable", "known_header", "read_header", "undecodable"]
+__all__ = [
+    "CpuDecoder",
+    "Header",
+    "Region",
+    "find_undecodable",
+    "known_header",
+    "read_header",
+    "undecodable",
+    "with_end",
+]
 
 Region = tuple[int, int, int, int]
 """top, left, height, width in pixels."""
@@ -144,7 +153,7 @@ def _parse(data: npt.NDArray[np.uint8]) -> Header:
         if kind is not None:
             raise DecodeError(f"a {kind} whose header or body is broken or cut off: {len(data)} bytes") from None
         raise DecodeError(
-            f"not an image of a format that can be decoded (JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000): {len(data)} "
+            f"not an image of a format that can be decoded ({FORMATS}): {len(data)} "
             f"bytes beginning with {bytes(data[:16])!r}"
         ) from None
     if height <= 0 or width <= 0:
@@ -153,7 +162,14 @@ def _parse(data: npt.NDArray[np.uint8]) -> Header:
 
 
 def _truncated(data: npt.NDArray[np.uint8]) -> DecodeError:
-    return DecodeError(f"truncated JPEG: {len(data)} bytes without an end-of-image marker")
+    error = DecodeError(f"truncated JPEG: {len(data)} bytes without an end-of-image marker")
+    error.truncated = True
+    return error
+
+
+def with_end(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A JPEG that was cut off, with an end: uint8 (n + 2,). Decoders fill in what is missing with gray."""
+    return np.concatenate([data, np.frombuffer(_END_OF_IMAGE, dtype=np.uint8)])
 
 
 def _has_end_of_image(data: npt.NDArray[np.uint8]) -> bool:

@@ -121,7 +121,7 @@ class DataLoader:
             With a sampler of `samplers` that is shared out to several ranks, None is the sampler's seed, on which the
             ranks agree.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
-            rank, world_size, on_error, max_errors, quarantine, max_pixels, max_encoded_bytes, exclude,
+            rank, world_size, on_error, max_errors, quarantine, truncated, max_pixels, max_encoded_bytes, exclude,
             return_parameters.
 
     Raises:

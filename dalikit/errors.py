@@ -128,6 +128,8 @@ class DecodeError(SampleError, RuntimeError):
 
     partial = False
     """Whether only a part of the image was looked at, as a crop happened to lie."""
+    truncated = False
+    """Whether it is a JPEG that was cut off: `truncated="accept"` takes what there is of it."""
 
 
 class TransformError(SampleError, ValueError):

@@ -119,7 +119,7 @@ def make_data_loader(
         multiprocessing_context: how workers are started: "fork", "forkserver", "spawn"; None: Python's default.
         timeout: seconds to wait for a batch; 0 or less: as long as it takes.
         **options: transform, encoded, device, dtype, channels_last, executor, resize, num_threads, prefetch_batches,
-            rank, world_size, on_error, max_errors, quarantine, max_pixels, max_encoded_bytes, exclude,
+            rank, world_size, on_error, max_errors, quarantine, truncated, max_pixels, max_encoded_bytes, exclude,
             return_parameters.
 
     Raises:

@@ -33,6 +33,7 @@ MAX_EPOCH = 2**23 - 1
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _EXECUTORS = ("auto", "dali", "host")
+_TRUNCATED = ("error", "accept")
 _RESIZES = ("torch", "pillow")
 
 
@@ -53,6 +54,7 @@ class OptionArguments(TypedDict, total=False):
     on_error: str
     max_errors: int | float | None
     quarantine: Any
+    truncated: str
     max_pixels: int | None
     max_encoded_bytes: int | None
     exclude: Any
@@ -96,6 +98,9 @@ class LoaderOptions:
     quarantine: Any = None
     """The report of bad samples, usable as `exclude`: JSON Lines. None: "dalikit-quarantine-...-rank0.jsonl" in the
     current folder, once there is one."""
+    truncated: str = "error"
+    """A JPEG file that was cut off. "error": it is a bad sample. "accept": what is missing of it is gray, as Pillow
+    has it with LOAD_TRUNCATED_IMAGES."""
     max_pixels: int | None = MAX_PIXELS
     """An image whose header tells of more is an error before it is decoded. Default: Pillow's limit. None: no limit."""
     max_encoded_bytes: int | None = None
@@ -149,6 +154,8 @@ class LoaderOptions:
             raise ArgumentError("resize='pillow': works in executor='host' alone; DALI resizes by itself")
 
     def _check_limits(self) -> None:
+        if self.truncated not in _TRUNCATED:
+            raise ArgumentError(f"truncated={self.truncated!r}: must be one of {', '.join(map(repr, _TRUNCATED))}")
         if self.max_pixels is not None:
             object.__setattr__(self, "max_pixels", check_integer("max_pixels", self.max_pixels, 1))
         if self.max_encoded_bytes is not None:

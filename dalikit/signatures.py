@@ -8,7 +8,12 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["image_format", "is_encoded_image"]
+from dalikit.by_pillow import is_for_pillow
+
+__all__ = ["FORMATS", "image_format", "is_encoded_image"]
+
+FORMATS = "JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000, GIF, AVIF"
+"""Those that can be decoded, for messages; the last two by Pillow."""
 
 _LOOKED_AT = 1024
 """Bytes; only the comments of a PNM file take more than 32."""
@@ -29,7 +34,8 @@ _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})  # of all vers
 
 
 def is_encoded_image(data: npt.NDArray[np.uint8]) -> bool:
-    """Whether bytes begin as an image file of a format that can be decoded: JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000.
+    """Whether bytes begin as an image file of a format that can be decoded: JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000,
+    and, by Pillow, GIF and AVIF.
 
     Two or three letters would do for BMP and PNM, and text may begin with them, so their headers must make sense too.
     Whether the rest can be decoded is another question: a file that was cut off is an image, though a broken one.
@@ -37,7 +43,7 @@ def is_encoded_image(data: npt.NDArray[np.uint8]) -> bool:
     Args:
         data: uint8 (n,).
     """
-    return image_format(data) is not None
+    return image_format(data) is not None or is_for_pillow(data)
 
 
 def image_format(data: npt.NDArray[np.uint8]) -> str | None:

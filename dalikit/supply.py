@@ -104,6 +104,7 @@ class Plan:
             adjust_orientation=self.recipe.decode.adjust_orientation,
             compare_sizes=self.options.executor != "host",
             limits=self.options.limits,
+            accept_truncated=self.options.truncated == "accept",
             tolerant=self.task.tolerant,
         )
 

@@ -18,7 +18,7 @@ from dalikit.codec import CpuDecoder, read_header
 from dalikit.errors import DecodeError
 
 NO_IMAGE = (
-    r"^not an image of a format that can be decoded \(JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000\): "
+    r"^not an image of a format that can be decoded \(JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000, GIF, AVIF\): "
     r"{count} bytes beginning with {start}$"
 )
 CODECS = {"jpeg 2000": "jpeg2k", "ppm": "pnm", "pgm": "pnm", "pbm": "pnm"}

@@ -22,6 +22,7 @@ FLOORS = {
     "dalikit.agreement": 0,
     "dalikit.workers": 0,
     "dalikit.codec": 0,
+    "dalikit.by_pillow": 0,
     "dalikit.memory": 0,
     "dalikit.threads": 0,
     "dalikit.own_stacks": 0,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dalikit.by_pillow import as_ppm, is_for_pillow
 from dalikit.checking.findings import Finding
 from dalikit.checking.formats import format_of_bytes, format_of_name
 from dalikit.checking.limits import Limits
@@ -123,10 +124,12 @@ class Judge:
     def _parse(self, bench: Bench, index: int, data: Bytes, found: Found) -> Header | None:
         header, codec = None, None
         try:
+            if is_for_pillow(data):
+                codec, data = format_of_bytes(data[:16].tobytes()), as_ppm(data)
             header = read_header(data)
-            codec = header.codec
+            codec = codec or header.codec
         except DecodeError as error:
-            codec = format_of_bytes(data[:16].tobytes())
+            codec = codec or format_of_bytes(data[:16].tobytes())
             more = {} if codec is None else {"format": codec}
             found(Finding("corrupt", index, "header", error.reason, more))
         named = self._promised(index)

@@ -17,6 +17,7 @@ from dalikit.fetch.keeping import copied
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
 from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, holds_bytes
+from dalikit.signatures import FORMATS
 from dalikit.transforms.purposes import Purpose
 
 __all__ = ["NO_BYTES", "NO_PIXELS", "assemble", "assemble_images"]
@@ -228,7 +229,7 @@ def _no_image(task: ReadTask, rows: Rows, item: Any) -> ArgumentError:
         advice = "; bytes are no image, as encoded=False says"
     message = ArgumentError(
         f"{reason}, but an item of {type(rows.dataset).__name__} holds none: it is {describe_item(item)}. It must hold "
-        "one: the bytes of an image file (JPEG, PNG, WebP, TIFF, BMP, PNM, JPEG 2000), a PIL image, a uint8 array "
+        f"one: the bytes of an image file ({FORMATS}), a PIL image, a uint8 array "
         f"(H, W, 3), (H, W, 1) or (H, W), or a uint8 tensor (3, H, W) or (1, H, W){advice}"
     )
     rows.tell(message, 0, "read")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dalikit.codec import Header, known_header, read_header
+import numpy as np
+import numpy.typing as npt
+
+from dalikit.by_pillow import as_ppm, is_for_pillow
+from dalikit.codec import Header, known_header, read_header, with_end
 from dalikit.datasets.base import declares_images
 from dalikit.datasets.traits import measures
-from dalikit.errors import ArgumentError, SampleError
+from dalikit.errors import ArgumentError, DecodeError, SampleError
 from dalikit.fetch.batch import ImageBatch
 from dalikit.fetch.limits import NO_LIMITS, Limits
 
@@ -29,6 +33,8 @@ class HeaderRules:
     """Hold what the dataset's index says against the header, which is then parsed after all: for an executor that does
     not compare them itself when it decodes."""
     limits: Limits = NO_LIMITS
+    accept_truncated: bool = False
+    """Take JPEG files that were cut off: what is missing is gray."""
     tolerant: bool = False
     """Note bad samples in `ImageBatch.errors`, instead of raising the first one's error."""
 
@@ -63,18 +69,33 @@ class HeaderReader:
             return Header(None, data.shape[0], data.shape[1], "")
         try:
             self._limits.check_bytes(len(data))
-            size = self._known_size(batch, row)
-            if size is None:
-                header = read_header(data, adjust_orientation=self._adjust_orientation)
-            else:
-                header = known_header(data, *size, adjust_orientation=self._adjust_orientation)
-                if self._rules.compare_sizes:
-                    header = Header(header.stream, header.height, header.width, header.codec)
+            try:
+                header = self._parse(batch, row)
+            except DecodeError as error:
+                batch.data[row] = self._converted(data, error)
+                header = self._parse(batch, row)
             self._limits.check_pixels(header.height, header.width)
         except SampleError as error:
             error.locate(batch.place(row, "header"))
             raise
         return header
+
+    def _parse(self, batch: ImageBatch, row: int) -> Header:
+        data, size = batch.data[row], self._known_size(batch, row)
+        if size is None:
+            return read_header(data, adjust_orientation=self._adjust_orientation)
+        header = known_header(data, *size, adjust_orientation=self._adjust_orientation)
+        if self._rules.compare_sizes:
+            return Header(header.stream, header.height, header.width, header.codec)
+        return header
+
+    def _converted(self, data: npt.NDArray[np.uint8], error: DecodeError) -> npt.NDArray[np.uint8]:
+        """Other bytes of the same image, which can be decoded, instead of those that cannot. Else raises the error."""
+        if error.truncated and self._rules.accept_truncated:
+            return with_end(data)
+        if not is_for_pillow(data):
+            raise error
+        return as_ppm(data, adjust_orientation=self._adjust_orientation, check_size=self._limits.check_pixels)
 
     def _known_size(self, batch: ImageBatch, row: int) -> tuple[int, int, int] | None:
         """Height, width and EXIF orientation, as far as the dataset knows them."""

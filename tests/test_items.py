@@ -191,7 +191,7 @@ class TestFindImage:
         subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
-LEAVES = st.one_of(st.integers(), st.text(max_size=3), st.none(), st.binary(max_size=4), st.floats(allow_nan=False))
+LEAVES = st.one_of(st.integers(), st.text(max_size=3), st.none(), st.binary(max_size=2), st.floats(allow_nan=False))
 NESTS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(

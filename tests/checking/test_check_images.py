@@ -90,7 +90,7 @@ def test_every_fault_is_found_and_nothing_else(broken_folder: Path, tmp_path: Pa
             assert re.search(words, error), name
     assert len(dataset) == len(FINDINGS) + len(FINE)
     assert summary.complete
-    assert summary.num_bad == 9
+    assert summary.num_bad == 8
 
 
 def test_the_report_excludes_what_is_bad(broken_folder: Path, tmp_path: Path) -> None:

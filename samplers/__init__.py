@@ -16,7 +16,8 @@ Each works as the `sampler=` of a torch DataLoader. Importing this package impor
 from samplers.epoch import DistributedSampler, EpochSampler, RandomSampler, SequentialSampler
 from samplers.infinite import InfiniteSampler, ShardedInfiniteSampler
 from samplers.keyed import KeyedEpochSampler, KeyedInfiniteSampler
-from samplers.sampler import EndlessSampler, FiniteSampler, Sampler, position
+from samplers.positions import position
+from samplers.sampler import EndlessSampler, FiniteSampler, Sampler
 from samplers.weights import balanced_weights
 
 __all__ = [

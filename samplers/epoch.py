@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from samplers.arguments import flag, rank_and_world_size, seed_number, whole_number
 from samplers.permutation import Order, OrderCache, choice_order, hashed_seed, torch_order
-from samplers.sampler import COUNT_STOP, FiniteSampler
+from samplers.positions import COUNT_STOP
+from samplers.sampler import FiniteSampler
 
 __all__ = ["DistributedSampler", "EpochSampler", "RandomSampler", "SequentialSampler"]
 

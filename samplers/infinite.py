@@ -18,7 +18,8 @@ from samplers.permutation import (
     inside_out_order,
     torch_order,
 )
-from samplers.sampler import COUNT_STOP, EndlessSampler
+from samplers.positions import COUNT_STOP
+from samplers.sampler import EndlessSampler
 
 __all__ = ["InfiniteSampler", "ShardedInfiniteSampler"]
 

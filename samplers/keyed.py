@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from samplers.arguments import rank_and_world_size, whole_number
 from samplers.keyed_orders import Blocks, KeyedOrders
 from samplers.permutation import Order
-from samplers.sampler import COUNT_STOP, EndlessSampler, FiniteSampler, Sampler
+from samplers.positions import COUNT_STOP
+from samplers.sampler import EndlessSampler, FiniteSampler, Sampler
 
 __all__ = ["KeyedEpochSampler", "KeyedInfiniteSampler", "Tail"]
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from samplers.arguments import flag, seed_number, whole_number
 from samplers.keyed_permutation import Key, KeyedPermutation
 from samplers.permutation import Order, OrderCache
-from samplers.sampler import COUNT_STOP
+from samplers.positions import COUNT_STOP
 from samplers.weights import SampleWeights
 
 __all__ = ["Blocks", "KeyedOrders"]

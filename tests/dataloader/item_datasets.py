@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-__all__ = ["FORMS", "Labelled", "Photographs", "Stream"]
+__all__ = ["FORMS", "Given", "Labelled", "Photographs", "Stream"]
 
 Labelled = namedtuple("Labelled", ["image", "label"])
 
@@ -67,6 +67,30 @@ class Photographs(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         image = FORMS[self.form](self.paths[index])
         return (image, index) if self.nest is None else self.nest(image, index)
+
+
+class Given:
+    """Encoded images that lie in no file that the loader knows of; the target of each is its index.
+
+    Args:
+        files: paths, or what would be in them.
+    """
+
+    def __init__(self, files: Sequence[Path | bytes]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.files)
+
+    def get_image_data(self, index: int) -> bytes:
+        """Its bytes."""
+        file = self.files[index]
+        return file if isinstance(file, bytes) else file.read_bytes()
+
+    def get_target(self, index: int) -> int:
+        """Its number."""
+        return index
 
 
 class Stream(IterableDataset[Any]):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from encoded_images import encode
+from item_datasets import Given
 from PIL import Image
 
 import dalikit.transforms as T
@@ -19,25 +20,6 @@ from dalikit.by_pillow import as_ppm, is_for_pillow
 from dalikit.datasets import Manifest
 from dalikit.errors import ArgumentError, DecodeError
 from dalikit.signatures import is_encoded_image
-
-
-class Given:
-    """Encoded images."""
-
-    def __init__(self, data: list[bytes]) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.data)
-
-    def get_image_data(self, index: int) -> bytes:
-        """Its bytes."""
-        return self.data[index]
-
-    def get_target(self, index: int) -> int:
-        """Its number."""
-        return index
 
 
 def animation(image: Image.Image) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from item_datasets import Photographs
+from item_datasets import Given, Photographs
 from PIL import Image
 
 import dalikit.transforms as T
@@ -67,25 +67,6 @@ def in_a_tar(root: Path) -> Any:
             label.size = 1
             tar.addfile(label, io.BytesIO(b"0"))
     return make_dataset(dataset_str=f"WebDataset:root={root}/shard.tar:target=cls")
-
-
-class Given:
-    """Encoded images that lie in no file that the loader knows of."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.paths)
-
-    def get_image_data(self, index: int) -> bytes:
-        """Its bytes."""
-        return self.paths[index].read_bytes()
-
-    def get_target(self, index: int) -> int:
-        """Its number."""
-        return index
 
 
 WAYS: dict[str, Callable[[Path], Any]] = {
@@ -165,7 +146,7 @@ def test_inflated_bytes(tmp_path: Path, photographs: list[Path]) -> None:
         def get_location(self, index: int) -> Any:
             from dalikit.storage import Location
 
-            return Location(str(self.paths[index]))
+            return Location(str(self.files[index]))
 
         may_be_gzipped = True
 

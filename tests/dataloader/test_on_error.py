@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from encoded_images import broken_png, encode, truncated_webp
-from item_datasets import Photographs
+from item_datasets import Given, Photographs
 from PIL import Image
 from torch.utils.data import Dataset, SequentialSampler
 
@@ -84,30 +84,16 @@ def make() -> Iterator[Make]:
         loader.close()
 
 
-class Given:
-    """Encoded images that lie in no file that the loader knows of; reading one may fail."""
-
-    def __init__(self, root: Path) -> None:
-        self.paths = sorted(root.rglob("*.jpg"))
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.paths)
-
-    def get_image_data(self, index: int) -> bytes:
-        """Its bytes."""
-        return self.paths[index].read_bytes()
-
-    def get_target(self, index: int) -> int:
-        """Its number."""
-        return index
+def files_of(root: Path) -> list[Path]:
+    """In the order of the rows."""
+    return sorted(root.rglob("*.jpg"))
 
 
 class Decoded(Dataset[Any]):
     """Items that Pillow decodes, as torch's datasets do; it raises for the bad ones."""
 
     def __init__(self, root: Path) -> None:
-        self.paths = sorted(root.rglob("*.jpg"))
+        self.paths = files_of(root)
 
     def __len__(self) -> int:
         """How many."""
@@ -143,9 +129,9 @@ def in_a_tar(root: Path) -> Any:
 WAYS: dict[str, Callable[[Path], Any]] = {
     "folder": ImageFolder,
     "tar": in_a_tar,
-    "given": Given,
-    "whole": Whole,
-    "items": lambda root: Photographs(sorted(root.rglob("*.jpg"))),
+    "given": lambda root: Given(files_of(root)),
+    "whole": lambda root: Whole(files_of(root)),
+    "items": lambda root: Photographs(files_of(root)),
     "decoded": Decoded,
 }
 
@@ -307,7 +293,7 @@ def test_a_report_of_something_else_is_not_added_to(make: Make, folders: tuple[P
         make(ImageFolder(folders[1]), on_error="replace", quarantine="mine.txt")
     images_of(make(ImageFolder(folders[1]), on_error="replace", quarantine="report.jsonl"))
     with pytest.raises(ArgumentError, match=r"is no report of the bad samples of this dataset"):
-        make(Given(folders[1]), on_error="replace", quarantine="report.jsonl")
+        make(Given(files_of(folders[1])), on_error="replace", quarantine="report.jsonl")
 
 
 def test_a_report_that_cannot_be_written_ends_no_run(
@@ -368,7 +354,7 @@ def test_a_fault_of_the_dataset_is_raised(make: Make, folders: tuple[Path, Path]
             return {}[index]
 
     with pytest.raises(KeyError):
-        images_of(make(Faulty(folders[0]), on_error="replace"))
+        images_of(make(Faulty(files_of(folders[0])), on_error="replace"))
 
 
 def test_a_file_that_comes_back(make: Make, folders: tuple[Path, Path], tmp_path: Path) -> None:

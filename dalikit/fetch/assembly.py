@@ -16,6 +16,7 @@ from dalikit.fetch.batch import ImageBatch, OtherBatch, Request
 from dalikit.fetch.keeping import copied
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
+from dalikit.fetch.tolerance import note
 from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, holds_bytes
 from dalikit.signatures import FORMATS
 from dalikit.transforms.purposes import Purpose
@@ -134,8 +135,7 @@ def _image_or_nothing(
     except SampleError as error:
         if not task.tolerant:
             raise
-        rows.tell(error, row, "decode")
-        errors[row] = error
+        note(error, rows, row, "decode", errors)
         return nothing
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from dalikit.errors import ReadError, SampleError
 from dalikit.fetch.declared import Bytes, DeclaredRows
 from dalikit.fetch.rows import Rows
-from dalikit.fetch.tolerance import as_sample_error
+from dalikit.fetch.tolerance import as_sample_error, note
 from dalikit.storage import Arena, Location, is_remote
 from dalikit.storage.spans import Span, plan_spans, split_span
 
@@ -78,22 +78,16 @@ def read_tolerantly(
             yield sample
         return
     except Exception as error:
-        found = as_sample_error(error)
-        if found is None:
-            raise
         if len(left) == 1:
-            rows.tell(found, left[0], "read")
-            errors[left[0]] = found
+            note(error, rows, left[0], "read", errors)
             return
+        if as_sample_error(error) is None:
+            raise
     for row in left:
         try:
             sample = (row, *declared.read(rows, row, arena))
         except Exception as error:
-            found = as_sample_error(error)
-            if found is None:
-                raise
-            rows.tell(found, row, "read")
-            errors[row] = found
+            note(error, rows, row, "read", errors)
         else:
             yield sample
 

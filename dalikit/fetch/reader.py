@@ -22,7 +22,7 @@ from dalikit.fetch.keeping import keep_item
 from dalikit.fetch.pieces import plan_pieces, read_tolerantly
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
-from dalikit.fetch.tolerance import as_sample_error
+from dalikit.fetch.tolerance import as_sample_error, note
 from dalikit.storage import Arena
 from dalikit.storage.hints import DiskWatch
 from dalikit.transforms.purposes import Purpose
@@ -151,11 +151,7 @@ class ItemReading:
         try:
             return keep_item(self._task, _item(rows, row))
         except Exception as error:
-            found = as_sample_error(error)
-            if found is None:
-                raise
-            rows.tell(found, row, "read")
-            errors[row] = found
+            note(error, rows, row, "read", errors)
             return None
 
     @staticmethod

@@ -5,8 +5,26 @@ from __future__ import annotations
 import sys
 
 from dalikit.errors import ReadError, SampleError
+from dalikit.fetch.rows import Rows
 
-__all__ = ["as_sample_error"]
+__all__ = ["as_sample_error", "note"]
+
+
+def note(error: Exception, rows: Rows, row: int, stage: str, errors: dict[int, SampleError]) -> None:
+    """Notes that a sample is bad, with its place. Raises an error that is none of one sample.
+
+    Args:
+        error: that working on the sample has raised.
+        rows: of its batch.
+        row: which.
+        stage: what was being done.
+        errors: where it is noted.
+    """
+    found = as_sample_error(error)
+    if found is None:
+        raise error
+    rows.tell(found, row, stage)
+    errors[row] = found
 
 
 def as_sample_error(error: BaseException) -> SampleError | None:

@@ -430,7 +430,7 @@ class TestDescription:
             ([[[[[1]]]]], "list (list (list (list (...))))"),
             (Sample(make_image(mode="L"), None), "Sample (PIL image L of 5x7 (height x width), NoneType)"),
         ],
-        ids=str,
+        ids=lambda given: given if isinstance(given, str) else type(given).__name__,
     )
     def test_words(self, item: Any, words: str) -> None:
         """Types, shapes, first bytes; not too long."""

@@ -102,7 +102,7 @@ def test_a_sampler_that_ends_early_is_refused() -> None:
         {"sampler": RandomSampler(range(COUNT), num_samples=7), "batch_size": 5},
         {"batch_sampler": Buckets()},
     ],
-    ids=lambda other: str(list(other.values())),
+    ids=lambda other: "-".join(type(value).__name__ for value in other.values()),
 )
 def test_a_state_of_another_order_is_refused(other: dict[str, Any]) -> None:
     """By its identity, with both sides."""

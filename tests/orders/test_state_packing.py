@@ -111,7 +111,9 @@ def test_what_is_packed_is_a_copy() -> None:
     assert torch.equal(unpack(packed)["tensor"], torch.zeros(2))
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, np.array([None]), lambda: 0], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, np.array([None]), lambda: 0], ids=lambda value: type(value).__name__
+)
 def test_other_objects_are_refused(value: Any) -> None:
     """Nothing is pickled; the message names whose and what it is."""
     with pytest.raises(StateError, match=rf"Owner: its state_dict\(\) holds a {type(value).__name__}, which cannot be"):

@@ -47,7 +47,11 @@ def test_one_pass(opened: Any, num_workers: int, prefetch_factor: int | None, co
     assert feed.next() is None
 
 
-@pytest.mark.parametrize("context", ["forkserver", "spawn", torch.multiprocessing.get_context("fork")], ids=str)
+@pytest.mark.parametrize(
+    "context",
+    ["forkserver", "spawn", torch.multiprocessing.get_context("fork")],
+    ids=lambda given: type(given).__name__,
+)
 def test_other_ways_to_start(opened: Any, context: Any) -> None:
     """The same batches, over two passes."""
     session = opened(Images(), context=context, persistent=True)

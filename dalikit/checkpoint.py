@@ -26,17 +26,17 @@ class Checkpointer:
     Args:
         order: where the loader is.
         dataset: what it reads.
-        seed_was_drawn: nobody gave a seed, so that a state brings its own.
+        seed_was_given: by the user; else a state brings its own.
         batch_size: samples a batch of this rank.
         pixels: `transform`, `executor` and `exclude` of a LoaderState.
     """
 
     def __init__(
-        self, order: Order, dataset: Any, *, seed_was_drawn: bool, batch_size: int | None, **pixels: str | None
+        self, order: Order, dataset: Any, *, seed_was_given: bool, batch_size: int | None, **pixels: str | None
     ) -> None:
         self._order = order
         self._dataset = dataset
-        self._seed_was_drawn = seed_was_drawn
+        self._seed_was_given = seed_was_given
         self._batch_size = batch_size
         self._pixels: dict[str, Any] = pixels
         self._compared = False
@@ -68,7 +68,8 @@ class Checkpointer:
             StateError: it does not fit this loader; both sides are shown.
         """
         order = self._order
-        theirs, mine = LoaderState.from_dict(state), self._make(order.fresh_state(), seed)
+        theirs = LoaderState.from_dict(state)
+        mine = LoaderState.from_dict(self._make(order.fresh_state(), seed).to_dict())  # as plain as theirs
         check_state(theirs, mine, size=order.size, adopt=self._adoptable(), bound_to_ranks=order.bound_to_ranks)
         for sentence in describe_differences(theirs, mine):
             _LOG.warning(sentence)
@@ -80,8 +81,8 @@ class Checkpointer:
         return theirs
 
     def _adoptable(self) -> frozenset[str]:
-        """What a state may bring along: a seed that was drawn here, and with it that of our own sampler."""
-        if not self._seed_was_drawn:
+        """What a state may bring along: a seed that nobody has given, and with it that of our own sampler."""
+        if self._seed_was_given:
             return frozenset()
         return frozenset({"seed", "sampler.seed"} if isinstance(self._order, OwnOrder) else {"seed"})
 
@@ -98,7 +99,7 @@ class Checkpointer:
             self._agreement.finish()
         else:
             state = self.make(seed, under_way=True).to_dict()
-            self._agreement.check({name: state.get(name) for name in _COMPARED})
+            self._agreement.check({name: state.get(name) for name in _COMPARED} | {"batch_size": self._batch_size})
         self._compared = True
 
 

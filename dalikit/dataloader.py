@@ -61,7 +61,7 @@ _FIXED = frozenset(
 )
 """Attributes that cannot be set once a loader is made, as that would have no effect."""
 
-_OF_THE_PROCESS = ("_latest", "_supply", "_opening", "_finalizer", "_plan")
+_OF_THE_PROCESS = ("_latest", "_loaded", "_supply", "_opening", "_finalizer", "_plan")
 """What a loader does not pickle: the copy opens anew."""
 
 
@@ -130,6 +130,9 @@ class DataLoader:
     """
 
     _latest: weakref.ref[BatchIterator] | None
+    """The iteration that began last."""
+    _loaded: bool
+    """Whether a state was loaded since."""
     _supply: Supply | None
     _plan: Plan | None
     _opening: threading.Lock
@@ -202,8 +205,10 @@ class DataLoader:
         self._startup = make_startup(worker_init_fn, worker_globals, worker_packages)
         # The ranks of a shared sampler must agree on the key, and would draw one each.
         shared_seed = sampler.seed if isinstance(sampler, Sampler) and sampler.step > 1 else None
-        seed_was_drawn = seed is None and shared_seed is None
-        self.seed = draw_seed(generator) if seed_was_drawn else check_seed(shared_seed if seed is None else seed)
+        if seed is None and shared_seed is None:
+            self.seed = draw_seed(generator)
+        else:
+            self.seed = check_seed(shared_seed if seed is None else seed)
         self._order = choose_order(
             checked,
             sampler,
@@ -215,7 +220,7 @@ class DataLoader:
         self._checkpointer = Checkpointer(
             self._order,
             self._source,
-            seed_was_drawn=seed_was_drawn,
+            seed_was_given=seed is not None,
             batch_size=self.batch_size,
             transform=self._recipe.fingerprint,
             executor=self.options.arithmetic,
@@ -257,7 +262,7 @@ class DataLoader:
         """The next iteration opens anew; one that is under way goes on with what it has."""
         self._plan = None
         iterator = self._latest() if self._latest is not None else None
-        if iterator is None or iterator.ended or not iterator.begun:
+        if iterator is None or iterator.ended:
             self.close()
         else:
             self._supply = None
@@ -273,6 +278,7 @@ class DataLoader:
     def _begin_closed(self) -> None:
         """No thread and no process yet."""
         self._latest = None
+        self._loaded = False
         self._supply = None
         self._plan = None
         self._opening = threading.Lock()
@@ -303,9 +309,7 @@ class DataLoader:
                 is raised by the first `next`: the pass is entered there.
         """
         self._adapt.check_unchanged()
-        iterator = BatchIterator(self)
-        self._latest = weakref.ref(iterator)
-        return iterator
+        return BatchIterator(self)
 
     def __len__(self) -> int:
         """Batches in a pass of this rank.
@@ -334,8 +338,7 @@ class DataLoader:
         Raises:
             StateError: the dataset is iterable and has no `state_dict`.
         """
-        iterator = self._latest() if self._latest is not None else None
-        under_way = iterator is not None and iterator.begun and not iterator.ended
+        under_way = self._is_under_way() and not self._loaded
         return self._checkpointer.make(self.seed, under_way=under_way).to_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -355,7 +358,17 @@ class DataLoader:
         if theirs.seed != self.seed:
             self._adopt_seed(theirs.seed)
         self._order.load(theirs.order)
-        self._latest = None
+        if self._is_under_way():
+            _LOG.warning(
+                "a state was loaded while an iteration is under way: that goes on as it was, and state_dict() says "
+                "where the loaded state is, until the next iteration begins"
+            )
+        self._loaded = True
+
+    def _is_under_way(self) -> bool:
+        """Whether the iteration that began last is neither at its end nor dropped."""
+        iterator = self._latest() if self._latest is not None else None
+        return iterator is not None and not iterator.ended
 
     def _adopt_seed(self, seed: int) -> None:
         self.close()

@@ -49,18 +49,27 @@ class BatchIterator(Iterator[Any]):
             )
 
     def _begin(self) -> None:
-        """Enters the pass and opens what works for it."""
+        """Enters the pass and opens what works for it. If that fails, nothing has begun, and it can be tried again."""
         loader = self._loader
+        order = loader._order
+        mark = order.mark()
+        try:
+            self._progress = progress = order.begin()
+            progress.begun = True
+            loader._checkpointer.compare_ranks(loader.seed)
+            requests: Iterator[Any] = loader._requests(progress)
+            plan = loader._get_plan()
+            if order.drawn_by_user and (plan.on_threads or plan.num_workers):  # others advance the batches
+                requests = self._drawn = UserDrawn(requests, ahead=plan.ahead)
+                self._drawn.top_up()
+            self._supply, self._pipe = loader._open(requests, progress)
+        except BaseException:
+            if mark is not None:
+                order.go_back(mark)
+            raise
         self.begun = True
-        self._progress = progress = loader._order.begin()
-        progress.begun = True
-        loader._checkpointer.compare_ranks(loader.seed)
-        requests: Iterator[Any] = loader._requests(progress)
-        plan = loader._get_plan()
-        if loader._order.drawn_by_user and (plan.on_threads or plan.num_workers):  # others advance the batches
-            requests = self._drawn = UserDrawn(requests, ahead=plan.ahead)
-            self._drawn.top_up()
-        self._supply, self._pipe = loader._open(requests, progress)
+        loader._latest = weakref.ref(self)
+        loader._loaded = False
         self._finalizer = weakref.finalize(self, _stop, self._pipe, self._drawn)
         self._finalizer.atexit = False  # the supply ends all pipes then
 

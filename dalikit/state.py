@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dalikit.errors import StateError
+from dalikit.taming import tame_state
 
 __all__ = [
     "STATE_VERSION",
@@ -22,7 +23,7 @@ __all__ = [
 STATE_VERSION = 1
 """Raised when older states can no longer be read (a CHECKPOINT change)."""
 
-_ENDLESS = 2**61  # far enough from the end of 63-bit positions to go on
+_ENDLESS = 2**61 - 1  # far enough from the end of 63-bit positions to go on
 _FINITE = {"passes": 2**23 - 1, "epoch": 2**23 - 1}
 
 
@@ -95,23 +96,39 @@ class LoaderState:
             StateError: it is no such dict, or of another version.
         """
         if not isinstance(state, Mapping):
-            raise StateError(f"state: must be what state_dict() gave, came {type(state).__name__}")
-        version = state.get("version")
-        if version != STATE_VERSION:
-            raise StateError(f"state['version']={version!r}: this dalikit reads version {STATE_VERSION}")
-        names = {known.name for known in fields(cls)}
-        missing, unknown = names - _OPTIONAL - set(state), set(state) - names
-        if missing or unknown:
-            raise StateError(f"state: lacks {sorted(missing)}, has unknown {sorted(unknown)}; is it a loader's state?")
+            advice = ": json.loads it first" if isinstance(state, str | bytes) else ""
+            raise StateError(f"state: must be what state_dict() gave, a dict, came {type(state).__name__}{advice}")
+        plain = tame_state(state, untouched="extra")
+        _check_keys(cls, plain)
         for name in ("passes", "place", "epoch", "seed", "world_size"):
-            if not isinstance(state[name], int) or isinstance(state[name], bool) or state[name] < 0:
-                raise StateError(f"state[{name!r}]={state[name]!r}: must be a whole number, at least 0")
-        extra = _read_extra(state.get("extra"))
-        if not isinstance(state.get("exclude"), str | None):
-            raise StateError(
-                f"state['exclude']={state['exclude']!r}: must be what state_dict() gave, a text or nothing"
-            )
-        return cls(**{**state, "extra": extra})
+            least = 1 if name == "world_size" else 0
+            if not isinstance(plain[name], int) or isinstance(plain[name], bool) or plain[name] < least:
+                raise StateError(f"state[{name!r}]={plain[name]!r}: must be a whole number, at least {least}")
+        for name, kind in _KINDS.items():
+            if not isinstance(plain.get(name), kind):
+                raise StateError(f"state[{name!r}]={plain[name]!r:.200}: must be what state_dict() gave")
+        return cls(**{**plain, "extra": _read_extra(plain.get("extra"))})
+
+
+def _check_keys(cls: type[LoaderState], state: Mapping[str, Any]) -> None:
+    """Refuses what is no loader's state, or one of another version."""
+    names = {known.name for known in fields(cls)}
+    if not names & set(state):
+        inside = [key for key, value in state.items() if isinstance(value, Mapping) and names & set(value)]
+        found = f"; there is one at [{inside[0]!r}]" if inside else ""
+        raise StateError(f"state: is no loader's state (its keys: {_some(state)}){found}; give what state_dict() gave")
+    version = state.get("version")
+    if version != STATE_VERSION or isinstance(version, bool):
+        raise StateError(f"state['version']={version!r}: this dalikit reads version {STATE_VERSION}")
+    for word, odd in (("lacks", names - _OPTIONAL - set(state)), ("has unknown keys", set(state) - names)):
+        if odd:
+            raise StateError(f"state: {word} {_some(odd)}; is it a loader's state, unchanged?")
+
+
+def _some(keys: Iterable[str]) -> str:
+    """A few keys, in words."""
+    listed = sorted(keys)
+    return ", ".join(map(repr, listed[:_SHOWN])) + (", ..." if len(listed) > _SHOWN else "") if listed else "none"
 
 
 def _read_extra(extra: Any) -> Mapping[str, Any] | None:
@@ -128,6 +145,14 @@ def _read_extra(extra: Any) -> Mapping[str, Any] | None:
 
 
 _OPTIONAL = frozenset({"extra", "exclude"})
+_KINDS: dict[str, Any] = {
+    "sampler": Mapping,
+    "dataset": Mapping,
+    "transform": str,
+    "executor": str,
+    "exclude": str | None,
+}
+_SHOWN = 8
 _ORDER_FIELDS = tuple(known.name for known in fields(OrderState))
 
 
@@ -179,7 +204,8 @@ def _check_limits(state: LoaderState, size: int | None) -> None:
     limits = {"place": _ENDLESS, "passes": 0, "epoch": 0} if size is None else _FINITE | {"place": size}
     for name, limit in limits.items():
         if getattr(state, name) > limit:
-            raise StateError(f"state[{name!r}]={getattr(state, name)}: is beyond the end of this loader's, {limit}")
+            what = "a pass has {:,d} places" if name == "place" else "there are {:,d} passes at most"
+            raise StateError(f"state[{name!r}]={getattr(state, name)}: is beyond the end: {what.format(limit)}")
 
 
 def describe_differences(state: LoaderState, mine: LoaderState) -> Iterator[str]:

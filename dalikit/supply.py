@@ -14,6 +14,7 @@ from typing import Any
 from torch.utils.data import default_collate
 
 from dalikit.datasets.traits import lies_remotely
+from dalikit.ending import end_threads_at_exit, stop_at_exit
 from dalikit.engine import Engine, Executor
 from dalikit.errors import ArgumentError, LoaderClosedError
 from dalikit.fetch import (
@@ -131,6 +132,7 @@ class Supply:
         self._fetcher: ThreadFetcher | None = None
         self._reader: Reader | None = None
         self._persistent: WorkerSession | None = None
+        stop_at_exit(self)
         self._pipes: weakref.WeakSet[FedPipe] = weakref.WeakSet()
         self._sessions: weakref.WeakKeyDictionary[FedPipe, WorkerSession] = weakref.WeakKeyDictionary()
         """Of the iterations that there are: one that is dropped takes its worker processes along."""
@@ -248,8 +250,10 @@ class Supply:
     def _get_engine(self) -> Engine:
         if self._engine is None:
             plan = self._plan
+            make_executor = _executor_maker(plan)
+            end_threads_at_exit()  # after DALI was imported, so before it shuts its pipelines down
             self._engine = Engine(
-                make_executor=_executor_maker(plan),
+                make_executor=make_executor,
                 recipe=plan.recipe,
                 seed=plan.task.seed,
                 collate_targets=default_collate if plan.task.collate_fn is None else list,

@@ -59,6 +59,13 @@ class Order(ABC):
     def begin(self) -> Progress:
         """Enters the next iteration: from where a loaded state left off, else from the beginning of a pass."""
 
+    def mark(self) -> Any:
+        """Where all is, for `go_back`; None: an order that does not begin late."""
+        return None
+
+    def go_back(self, mark: Any) -> None:  # noqa: B027 - as above
+        """The iteration that began since could not be opened: it is none, and the next one begins where it would."""
+
     @abstractmethod
     def requests(self, progress: Progress) -> Iterator[Request]:
         """The batches from a place on, `begin`'s. Advanced ahead of the user.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from dalikit.orders.sampler import SamplerOrder
 from samplers import Sampler
 
 __all__ = ["choose_order"]
+
+_LOG = logging.getLogger("dalikit")
 
 
 def choose_order(
@@ -50,6 +53,12 @@ def choose_order(
         return SamplerOrder(_check_sampler(sampler, dataset), own=False, **batches, **draws)
     if _is_own(checked, sampler, generator):
         shuffle = isinstance(checked.sampler, RandomSampler)
+        if shuffle and world_size > 1:
+            _LOG.warning(
+                "shuffle=True on %d ranks: each of them takes all samples, as of torch's DataLoader; to share them "
+                "out, use make_data_loader with SamplerType.KEYED_EPOCH, or give a sampler",
+                world_size,
+            )
         return OwnOrder(dataset, shuffle=shuffle, seed=seed, **batches, **draws)
     return ForeignOrder(
         checked.sampler,

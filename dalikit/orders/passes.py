@@ -40,6 +40,14 @@ class Passes(Generic[_P]):
         """Goes to where a state says: the next iteration goes on there, unless another pass is asked for."""
         self.current, self.resumed, self._entered = progress, True, None
 
+    def mark(self) -> tuple[_P, bool, int | None]:
+        """Where all is, for `go_back`."""
+        return self.current, self.resumed, self._entered
+
+    def go_back(self, mark: tuple[_P, bool, int | None]) -> None:
+        """An iteration that began could not be opened: it is none."""
+        self.current, self.resumed, self._entered = mark
+
     def following(self) -> tuple[int, bool]:
         """The pass of the next iteration, and whether it is the one that a loaded state is in."""
         current, entered = self.current, self._entered

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
+from dalikit.errors import StateError
 from dalikit.fetch import Request
 from dalikit.orders.base import Order, OrderState, Progress
 from dalikit.orders.base_seed import BaseSeed
@@ -15,6 +18,8 @@ from dalikit.state import why_bound_to_ranks
 from samplers import FiniteSampler, KeyedEpochSampler, Sampler, position
 
 __all__ = ["SamplerOrder"]
+
+_LOG = logging.getLogger("dalikit")
 
 
 class SamplerOrder(Order):
@@ -79,7 +84,33 @@ class SamplerOrder(Order):
         """From where a loaded state left off, else from the beginning of a pass, or from where `advance` led in it."""
         if self._seed is not None and self._seed.due:
             self._seed.draw()
-        return self._passes.begin(self._beginning())
+        beginning = self._beginning()
+        self._warn_of_what_is_left(beginning)
+        return self._passes.begin(beginning)
+
+    def _warn_of_what_is_left(self, beginning: Progress) -> None:
+        """A state that was loaded said another pass: what was left of that one is not taken."""
+        loaded, size = self._passes.current, self.size
+        place = loaded.base + loaded.taken * self.sampler.step
+        if not self._passes.resumed or beginning.passes == loaded.passes or size is None or not 0 < place < size:
+            return
+        _LOG.warning(
+            "set_epoch(%d) leaves the pass %d of the state that was loaded: %d samples of it are not taken; "
+            "set_epoch(%d) goes on in it",
+            beginning.passes,
+            loaded.passes,
+            size - place,
+            loaded.passes,
+        )
+
+    def mark(self) -> Any:
+        """As Order."""
+        return self._passes.mark(), self._seen
+
+    def go_back(self, mark: Any) -> None:
+        """As Order."""
+        passes, self._seen = mark
+        self._passes.go_back(passes)
 
     def requests(self, progress: Progress) -> Iterator[Request]:
         """A pure function of the place: may be advanced on any thread."""
@@ -126,7 +157,16 @@ class SamplerOrder(Order):
         return self._state(self._place(under_way=under_way))
 
     def load(self, state: OrderState) -> None:
-        """Goes to where a state says; the sampler's epoch is set to its."""
+        """Goes to where a state says; the sampler's epoch is set to its.
+
+        Raises:
+            StateError: the epoch is not the pass, though it follows the pass.
+        """
+        if self._own and state.epoch != state.passes:
+            raise StateError(
+                f"state['epoch']={state.epoch}, state['passes']={state.passes}: must be equal with this sampler; give "
+                "what state_dict() gave, unchanged"
+            )
         if isinstance(self.sampler, FiniteSampler) and not self._own:
             self.sampler.set_epoch(state.epoch)
         self._seen = self._epoch_set()

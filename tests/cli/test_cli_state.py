@@ -328,7 +328,7 @@ def files_that_are_off(state: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
     stream = io.BytesIO()
     torch.save({"loader": state}, stream)
     damaged = {
-        "without": ({key: value for key, value in state.items() if key != "place"}, "lacks ['place'], has unknown []"),
+        "without": ({key: value for key, value in state.items() if key != "place"}, "lacks 'place'"),
         "version": ({**state, "version": 9}, "state['version']=9: this dalikit reads version 1"),
         "no ranks": ({**state, "world_size": 0}, "state['world_size']=0: must be a whole number, at least 1"),
         "sampler": ({**state, "sampler": 3}, "state['sampler']: must be what state_dict() gave, came 3"),

@@ -13,6 +13,7 @@ import torch
 
 from dalikit import DataLoader, SamplerType
 from dalikit.errors import StateError
+from samplers import KeyedEpochSampler
 
 Make = Callable[..., DataLoader]
 Samples = list[tuple[bytes, int]]
@@ -127,3 +128,38 @@ def test_a_torch_sampler_refuses(dataset: Any) -> None:
     with pytest.raises(StateError, match=r"(?s)world_size.*torch-style sampler.*KEYED_EPOCH"):
         three.load_state_dict(two.state_dict())
     two.close()
+
+
+def test_a_seed_that_nobody_gave_comes_with_the_state(dataset: Any) -> None:
+    """From one rank, where it was drawn, to several, which have the sampler's."""
+    arguments: dict[str, Any] = {"batch_size": 5, "device": "cpu", "num_threads": 1}
+
+    def make(rank: int, world_size: int, **more: Any) -> DataLoader:
+        sampler = KeyedEpochSampler(sample_count=23, start=rank, step=world_size)
+        return DataLoader(dataset, sampler=sampler, rank=rank, world_size=world_size, **arguments, **more)
+
+    with make(0, 1) as alone:
+        next(iter(alone))
+        state = json.loads(json.dumps(alone.state_dict()))
+        rest = [sample for batch in alone for sample in samples_of(*batch)]  # the next pass
+    shares = []
+    for rank in range(2):
+        with make(rank, 2) as loader:
+            loader.load_state_dict(state)
+            assert loader.seed == alone.seed
+            assert sum(len(targets) for _, targets in loader) == 9
+            shares.append([sample for batch in loader for sample in samples_of(*batch)])
+    assert shares[0] == rest[0::2]
+    assert shares[1] == rest[1::2]
+    with pytest.raises(StateError, match=rf"(?s)seed in the state:  {alone.seed}.*seed of the loader: 3"):
+        make(0, 2, seed=3).load_state_dict(state)
+
+
+def test_a_shuffle_that_shares_nothing_out_is_said(dataset: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """On several ranks each has all samples, as with torch; that is seldom what is meant."""
+    DataLoader(dataset, shuffle=True, device="cpu")
+    DataLoader(dataset, device="cpu", rank=0, world_size=2)
+    assert caplog.messages == []
+    DataLoader(dataset, shuffle=True, device="cpu", rank=0, world_size=2)
+    [message] = caplog.messages
+    assert message.startswith("shuffle=True on 2 ranks: each of them takes all samples")

@@ -293,10 +293,10 @@ def test_another_executor_or_transform_is_a_warning(make: Make, caplog: pytest.L
         ({"version": 99}, r"state\['version'\]=99: this dalikit reads version 1"),
         ({"place": -1}, r"state\['place'\]=-1: must be a whole number"),
         ({"passes": "2"}, r"state\['passes'\]='2': must be a whole number"),
-        ({"surplus": 1}, r"has unknown \['surplus'\]"),
-        ({"passes": 5}, r"state\['passes'\]=5: is beyond the end of this loader's, 0"),
+        ({"surplus": 1}, r"has unknown keys 'surplus'"),
+        ({"passes": 5}, r"state\['passes'\]=5: is beyond the end: there are 0 passes at most"),
         ({"epoch": 1}, r"state\['epoch'\]=1: is beyond"),
-        ({"place": 10**30}, r"state\['place'\]=1000000.*: is beyond"),
+        ({"place": 2**63}, r"state\['place'\]=9223372036854775808: is beyond"),
     ],
 )
 def test_a_broken_state_is_refused(make: Make, change: dict[str, Any], message: str) -> None:
@@ -309,7 +309,7 @@ def test_a_broken_state_is_refused(make: Make, change: dict[str, Any], message: 
 def test_a_place_beyond_the_pass_is_refused(make: Make) -> None:
     """23 samples a pass have no place 24."""
     loader = make(sampler_type=SamplerType.EPOCH)
-    with pytest.raises(StateError, match=r"state\['place'\]=24: is beyond the end of this loader's, 23"):
+    with pytest.raises(StateError, match=r"state\['place'\]=24: is beyond the end: a pass has 23 places"):
         loader.load_state_dict({**loader.state_dict(), "place": 24})
 
 
@@ -361,7 +361,7 @@ def test_no_state_at_all_is_refused(make: Make) -> None:
     loader = make()
     with pytest.raises(StateError, match="must be what state_dict"):
         loader.load_state_dict([])  # type: ignore[arg-type]
-    with pytest.raises(StateError, match=r"lacks \['dataset'"):
+    with pytest.raises(StateError, match=r"lacks 'dataset'"):
         loader.load_state_dict({"version": 1})
     assert len(next(iter(loader))[0]) == 5
 

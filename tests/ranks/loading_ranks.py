@@ -71,6 +71,11 @@ def differ_in_place(rank: int) -> Any:
     return first, outcome(loader)
 
 
+def differ_in_batch_size(rank: int) -> Any:
+    """The state counts as many samples for each rank."""
+    return outcome(make(batch_size=2 + rank))
+
+
 def one_for_itself(rank: int) -> Any:
     """A loader of one rank alone compares nothing, and waits for nobody."""
     return outcome(make(rank=0, world_size=1)) if rank == 0 else None
@@ -93,7 +98,7 @@ def evaluate(_: int) -> Any:
     return seen.tolist()
 
 
-CASES = [agree, differ_in_seed, differ_in_dataset, differ_in_place, one_for_itself, evaluate]
+CASES = [agree, differ_in_seed, differ_in_dataset, differ_in_batch_size, differ_in_place, one_for_itself, evaluate]
 
 
 def run(rank: int) -> None:

@@ -37,6 +37,7 @@ def test_ranks_are_found_and_agree(found: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("case", "match"),
     [
+        ("differ_in_batch_size", r"batch_size: 2 on rank 0, 3 on rank 1"),
         ("differ_in_seed", r"seed: 0 on rank 0, 1 on rank 1"),
         ("differ_in_dataset", r"dataset.fingerprint: \S+ on rank 0, \S+ on rank 1"),
     ],

@@ -106,7 +106,7 @@ class LoaderState:
                 raise StateError(f"state[{name!r}]={plain[name]!r}: must be a whole number, at least {least}")
         for name, kind in _KINDS.items():
             if not isinstance(plain.get(name), kind):
-                raise StateError(f"state[{name!r}]={plain[name]!r:.200}: must be what state_dict() gave")
+                raise StateError(f"state[{name!r}]: must be what state_dict() gave, came {plain[name]!r:.80}")
         return cls(**{**plain, "extra": _read_extra(plain.get("extra"))})
 
 

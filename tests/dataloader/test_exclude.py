@@ -415,5 +415,5 @@ def test_a_state_says_what_was_excluded(make_rows: Make, caplog: pytest.LogCaptu
 def test_a_state_with_a_broken_exclude_is_refused(make_rows: Make) -> None:
     """It is a text."""
     loader = make_rows(seed=0)
-    with pytest.raises(StateError, match=r"state\['exclude'\]=\[1\]: must be what state_dict\(\) gave"):
+    with pytest.raises(StateError, match=r"state\['exclude'\]: must be what state_dict\(\) gave, came \[1\]"):
         loader.load_state_dict({**loader.state_dict(), "exclude": [1]})

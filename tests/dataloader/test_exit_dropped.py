@@ -22,7 +22,8 @@ def begun():
     next(batches)
 
 def finished():
-    for _ in make_data_loader(dataset=dataset, batch_size=2, num_workers=0, device="cpu", sampler_type=SamplerType.EPOCH):
+    kind = SamplerType.EPOCH
+    for _ in make_data_loader(dataset=dataset, batch_size=2, num_workers=0, device="cpu", sampler_type=kind):
         pass
 
 globals()[sys.argv[2]]()

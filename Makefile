@@ -17,11 +17,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/dalikit demo
 
+# A file's tests stay together: they share what is dear to make.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: setup
-	DALIKIT_TEST_ALL=1 $(BIN)/python -m pytest
+	DALIKIT_TEST_ALL=1 $(PYTEST)
 
 check: setup
 	$(BIN)/ruff check .

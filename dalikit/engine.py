@@ -20,16 +20,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
-from dalikit.codec import find_undecodable
 from dalikit.collate import bundle_images
-from dalikit.errors import ArgumentError, DecodeError, SampleError, TransformError
+from dalikit.errors import ArgumentError, InternalError, SampleError
 from dalikit.fetch import ImageBatch, Pending, Request, Source, show_indices
 from dalikit.own_stacks import own_stacks
-from dalikit.repair import Mender
+from dalikit.repair import Mender, draw_or_refuse, find_failed
 from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
-from dalikit.transforms.base import Sizes, TransformRefusalError
+from dalikit.transforms.base import Sizes
 from dalikit.transforms.recipe import Parameters, Recipe
 from dalikit.transforms.report import report_parameters
 from dalikit.workers import JobCancelledError
@@ -141,7 +138,7 @@ class Engine:
     # What follows runs on a stream's thread.
 
     def _run(self, stream: BatchStream, source: Source) -> None:
-        work = _StreamWork(source, self._task, self._take_executor)
+        work = _StreamWork(source, self._task, self._take_executor, stream.stopped)
         error: BaseException | None = None
         try:
             stream.attach(work.cancel, work.describe)
@@ -193,13 +190,20 @@ class _Task(NamedTuple):
 class _StreamWork:
     """The loop of one stream's thread: always the step that is furthest along and can be taken."""
 
-    def __init__(self, source: Source, task: _Task, take_executor: Callable[[bool], Executor]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        task: _Task,
+        take_executor: Callable[[bool], Executor],
+        stopped: Callable[[], bool],
+    ) -> None:
         self.executor: Executor | None = None
         """Made for the first batch, which tells whether images come decoded."""
         self.decoded = False
         self._source = source
         self._task = task
         self._take_executor = take_executor
+        self._stopped = stopped
         self._exhausted = False
         self._reading: deque[Pending] = deque()
         self._rereading: list[Pending] = []
@@ -257,6 +261,7 @@ class _StreamWork:
         """Draws a batch's parameters and gives it to the executor; if there are bad samples in it, it is mended."""
         drawn = self._draw(batch)
         if drawn is None:
+            self._source.skip()
             stream.give_back()
             return
         batch, parameters = drawn
@@ -274,14 +279,12 @@ class _StreamWork:
             if mended.errors:
                 mended = self._mend(mended)
                 continue
-            sizes = Sizes(mended.heights(), mended.widths())
-            try:
-                return mended, self._task.recipe.draw(self._task.seed, mended.positions, sizes)
-            except TransformRefusalError as refusal:
-                error = TransformError(str(refusal), mended.place(refusal.row, "transform"))
-                if self._task.mender is None:
-                    raise error from None
-                mended.errors = {refusal.row: error}
+            drawn = draw_or_refuse(self._task.recipe, self._task.seed, mended)
+            if isinstance(drawn, Parameters):
+                return mended, drawn
+            if self._task.mender is None:
+                raise drawn[min(drawn)]
+            mended.errors = drawn
         return None
 
     def _mend(self, batch: ImageBatch) -> ImageBatch | None:
@@ -293,6 +296,9 @@ class _StreamWork:
         pending = self._source.read(request)
         self._rereading.append(pending)
         try:
+            # `cancel` has seen it, or comes after the stream's flag: so one of the two ends this.
+            if self._stopped():
+                raise JobCancelledError
             batch = pending.result()
         finally:
             self._rereading.remove(pending)
@@ -303,42 +309,27 @@ class _StreamWork:
         """Waits for the oldest batch at the executor, for the user; if it has bad samples, it goes there once more."""
         try:
             finished = self._collect()
-        except SampleError as error:
+        except (SampleError, InternalError) as error:  # the latter: DALI could not tell which image it was
             if self._task.mender is None:
                 raise
             self._retry(error, stream)
         else:
             stream.put(finished)
 
-    def _retry(self, error: SampleError, stream: BatchStream) -> None:
+    def _retry(self, error: SampleError | InternalError, stream: BatchStream) -> None:
         """Executes the oldest batch again, without its bad samples, and after it those behind it.
 
         All that is random is in the parameters, so the pixels of the others are what they would have been.
         """
         assert self.executor is not None
         self.executor.drain()
-        batches = [batch for batch, _ in self._executing]
+        under_way = list(self._executing)
         self._executing.clear()
-        batches[0].errors = self._bad_rows(batches[0], error)
-        for batch in batches:
+        batch, parameters = under_way[0]
+        dali = self.executor.name == "dali"
+        batch.errors = find_failed(batch, parameters, self._task.recipe, error, shared=dali)
+        for batch, _ in under_way:
             self._execute(batch, stream)
-
-    def _bad_rows(self, batch: ImageBatch, error: SampleError) -> dict[int, SampleError]:
-        """Which rows the executor cannot decode: it tells of one."""
-        found: dict[int, SampleError] = {}
-        if not batch.decoded:
-            adjust = self._task.recipe.decode.adjust_orientation
-            for row, bad in find_undecodable(batch.headers, adjust_orientation=adjust):
-                found[row] = bad.locate(batch.place(row, "decode"))
-        if found:
-            return found
-        # As a whole it can be decoded: only a region could not, which another crop may not meet.
-        if isinstance(error, DecodeError):
-            error.partial = True
-        rows = np.flatnonzero(batch.positions == error.place.position)
-        if not len(rows):
-            raise error
-        return {int(rows[0]): error}
 
     def _collect(self) -> FinishedBatch:
         """Waits for the oldest batch at the executor."""
@@ -346,6 +337,8 @@ class _StreamWork:
         task = self._task
         images = bundle_images(task.recipe, self.executor.result())
         batch, parameters = self._executing.popleft()
+        if task.mender is not None:
+            task.mender.done(batch.positions)
         as_they_are = batch.collated or not batch.batched
         targets = batch.targets if as_they_are else task.collate_targets(batch.targets)
         report = None

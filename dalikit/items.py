@@ -25,6 +25,7 @@ __all__ = [
     "as_pixels",
     "describe_item",
     "find_image",
+    "find_only_bytes",
     "holds_bytes",
     "is_bytes",
     "is_tensor",
@@ -155,6 +156,12 @@ def find_image(item: Any, *, encoded: bool | None, transformed: bool) -> tuple[L
 def holds_bytes(item: Any) -> bool:
     """Whether there are bytes in an item: encoded data, though perhaps none that begins as an image does."""
     return any(is_bytes(leaf) for _, leaf in _leaves(item, ()))
+
+
+def find_only_bytes(item: Any) -> Layout | None:
+    """Where the only bytes in an item are, whatever they begin with; None: there are none, or several pieces."""
+    paths = [path for path, leaf in _leaves(item, ()) if is_bytes(leaf)]
+    return _layout_of(item, paths[0]) if len(paths) == 1 else None
 
 
 def _judge(path: tuple[Any, ...], leaf: Any, encoded: bool | None, transformed: bool) -> _Candidate | None:

@@ -20,7 +20,7 @@ from dalikit.fetch import (
     add_headers,
     next_images,
 )
-from dalikit.stream import BatchStream, FinishedBatch, StreamEnd
+from dalikit.stream import BatchStream, FinishedBatch, StreamEnd, Wake
 from dalikit.workers import JobCancelledError
 
 __all__ = ["FedPipe", "Pipe"]
@@ -59,8 +59,8 @@ class FedPipe:
         ahead: how many batches of images a local feed is to be ahead of the user.
         rules: how headers are read.
         report: whether batches are to tell what was drawn, so that they must hold images.
-        reread: reads rows that stand in for bad ones, with their headers; on the engine's thread. It is told whether
-            images come decoded.
+        reread: reads rows that stand in for bad ones, with their headers; on the user's thread, whoever reads the
+            batches. It is told whether images come decoded.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class FedPipe:
         self._others = 0  # batches without images that were taken
         self._pushed = 0  # batches ahead of the user, of a local feed
         self._exhausted = False
+        self._decoded = False
         self._source: PushedSource | None = None
         self._stream: BatchStream | None = None
         self._thread: FeedThread | None = None
@@ -115,26 +116,35 @@ class FedPipe:
                 "items of differing kinds: a batch with images came after batches without; a dataset must give one kind"
             )
         add_headers(batch, self._rules)
-        reread, decoded = self._reread, batch.decoded
-        self._source = source = PushedSource(
-            self._feed.describe,
-            paced=not self._local,
-            reread=None if reread is None else lambda request: reread(request, decoded),
-        )
+        self._decoded = batch.decoded
+        self._source = source = PushedSource(self._feed.describe, paced=not self._local)
         source.push(batch)
         self._pushed = 1
         stream = self._start_stream(source)
+        source.wake_by(stream.wake)
         if not self._local:
             source.wait_until_asked()  # for the first batch
             self._thread = FeedThread(self._feed, source, self._rules)
         return stream
 
     def _take_images(self, stream: BatchStream, timeout: float | None) -> FinishedBatch | StreamEnd:
-        if self._local:
-            self._push_ahead()
-        item = stream.take(timeout)
-        self._pushed -= 1
-        return item
+        while True:
+            self._read_further()
+            assert self._source is not None
+            self._pushed -= self._source.take_skipped()
+            if self._local:
+                self._push_ahead()
+            item = stream.take_or_wake(timeout)
+            if not isinstance(item, Wake):
+                self._pushed -= 1
+                return item
+
+    def _read_further(self) -> None:
+        """Reads what stands in for bad samples, if the engine has asked for some."""
+        assert self._source is not None
+        reread, decoded = self._reread, self._decoded
+        if reread is not None:
+            self._source.read_further(lambda request: reread(request, decoded))
 
     def _push_ahead(self) -> None:
         """Reads on the user's thread what is to be ahead. What fails comes after the good batches before it."""

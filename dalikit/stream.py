@@ -13,7 +13,7 @@ from dalikit.errors import LoaderTimeoutError
 from dalikit.items import Layout
 from dalikit.own_stacks import own_stacks
 
-__all__ = ["BatchStream", "FinishedBatch", "StreamEnd"]
+__all__ = ["BatchStream", "FinishedBatch", "StreamEnd", "Wake"]
 
 _LOG = logging.getLogger("dalikit")
 
@@ -45,6 +45,11 @@ class StreamEnd:
     """It was told to stop before its end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """There is something to do for the thread that waits; then it goes on waiting."""
+
+
 class BatchStream:
     """The batches of one pass, in order, worked out ahead by a thread of their own. Made by `Engine.start`.
 
@@ -53,7 +58,7 @@ class BatchStream:
     """
 
     def __init__(self, window: int) -> None:
-        self._finished: SimpleQueue[FinishedBatch | StreamEnd] = SimpleQueue()
+        self._finished: SimpleQueue[FinishedBatch | StreamEnd | Wake] = SimpleQueue()
         self._tokens: SimpleQueue[None] = SimpleQueue()
         for _ in range(window):
             self._tokens.put(None)
@@ -64,6 +69,20 @@ class BatchStream:
 
     def take(self, timeout: float | None = None) -> FinishedBatch | StreamEnd:
         """The next batch, or how the stream ended; not to be called after that.
+
+        Args:
+            timeout: as of `take_or_wake`.
+
+        Raises:
+            LoaderTimeoutError: no batch came in time; the stream goes on.
+        """
+        item = self.take_or_wake(timeout)
+        while isinstance(item, Wake):
+            item = self.take_or_wake(timeout)
+        return item
+
+    def take_or_wake(self, timeout: float | None = None) -> FinishedBatch | StreamEnd | Wake:
+        """The same, for who wants to know of `wake`.
 
         Args:
             timeout: seconds to wait at most; None: as long as it takes. A signal (Ctrl-C) interrupts the wait.
@@ -144,6 +163,10 @@ class BatchStream:
     def give_back(self) -> None:
         """Gives leave back: a batch came to nothing."""
         self._tokens.put(None)
+
+    def wake(self) -> None:
+        """Has the user's thread, while it waits, see what there is to do."""
+        self._finished.put(Wake())
 
     def put(self, item: FinishedBatch | StreamEnd) -> None:
         """Hands over to the user's thread."""

@@ -118,13 +118,14 @@ def _from_report(path: str, first: tuple[int, str], lines: Iterator[tuple[int, s
     _check_header(path, header, dataset)
     rows: list[int] = []
     summary: dict[str, Any] = {}
+    of_a_run = header.get("source") == "quarantine"
     for number, text in lines:
-        line = _parse(path, number, text)
+        line = _parse_or_pass(path, number, text) if of_a_run else _parse(path, number, text)
         if line.get("kind") == "summary":
             summary = line
         elif line.get("bad") is True:
             rows.append(_row_of(path, number, line, dataset))
-    if not summary.get("complete") and header.get("source") != "quarantine":
+    if not summary.get("complete") and not of_a_run:
         how_far = f"{summary['checked']} of {len(dataset)} rows" if "checked" in summary else "nobody knows how far"
         _LOG.warning("exclude=%r: the check was cut short (%s); what it had not seen is not left out", path, how_far)
     return np.unique(np.array(rows, dtype=np.int64))
@@ -141,6 +142,15 @@ def _parse(path: str, number: int, text: str) -> dict[str, Any]:
     if not isinstance(line, dict):
         raise ArgumentError(f"exclude={path!r}, line {number}: must be a JSON object, came {text[:50]!r}")
     return line
+
+
+def _parse_or_pass(path: str, number: int, text: str) -> dict[str, Any]:
+    """A line of a report that a run writes as it goes on: if it was killed meanwhile, the line is torn."""
+    try:
+        return _parse(path, number, text)
+    except ArgumentError:
+        _LOG.warning("exclude=%r, line %d: is torn, and is passed over: %s", path, number, text[:80])
+        return {}
 
 
 def _check_header(path: str, header: dict[str, Any], dataset: Any) -> None:

@@ -14,12 +14,13 @@ from dalikit.errors import ArgumentError, SampleError
 from dalikit.exclusion.lists import read_exclusion
 from dalikit.fetch import Request
 from dalikit.fetch.batch import place_of, show_indices
+from dalikit.fetch.rows import is_sized
 from dalikit.transforms.philox import philox4x32
 from dalikit.transforms.purposes import Purpose
 
-__all__ = ["Exclusion", "make_exclusion", "replacements"]
+__all__ = ["ATTEMPTS", "Exclusion", "make_exclusion", "replacements"]
 
-_ATTEMPTS = 32  # beyond: with half of all rows excluded one in 4 billion gets so far
+ATTEMPTS = 32  # beyond: with half of all rows excluded one in 4 billion gets so far
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -94,16 +95,19 @@ class Exclusion:
         if not len(hit):
             return request
         indices = indices.copy()
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             indices[hit] = replacements(seed, request.positions[hit], attempt, self.count)
             hit = hit[self.covers(indices[hit])]
             if not len(hit):
                 break
         else:
             # Nearly all are excluded: one of those that are left.
-            left = replacements(seed, request.positions[hit], _ATTEMPTS, self.count - len(self))
-            indices[hit] = self._kept(left)
+            indices[hit] = self.last_resort(seed, request.positions[hit])
         return request._replace(indices=indices)
+
+    def last_resort(self, seed: int, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """What stands in where all of `ATTEMPTS` replacements are excluded: one of those that are left."""
+        return self._kept(replacements(seed, positions, ATTEMPTS, self.count - len(self)))
 
     def apply_within(self, request: Request, *, seed: int, dataset: Any) -> Request:
         """Puts other samples of the same batch in the places of excluded ones.
@@ -163,7 +167,7 @@ def make_exclusion(exclude: Any, dataset: Any) -> Exclusion | None:
     """
     if exclude is None:
         return None
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+    if isinstance(dataset, IterableDataset) or not is_sized(dataset):
         raise ArgumentError(
             f"exclude: names rows, and dataset {type(dataset).__name__} has none that could be asked for: it is "
             "iterable or has no length; leave bad items out of what it gives"

@@ -17,7 +17,7 @@ from dalikit.fetch.keeping import copied
 from dalikit.fetch.rows import Rows
 from dalikit.fetch.task import ReadTask
 from dalikit.fetch.tolerance import note
-from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, holds_bytes
+from dalikit.items import PAIR, Layout, as_encoded, as_pixels, describe_item, find_image, find_only_bytes, holds_bytes
 from dalikit.signatures import FORMATS
 from dalikit.transforms.purposes import Purpose
 
@@ -65,11 +65,26 @@ def assemble(
             return _assemble_found(task, request, rows, items, errors, item, *found)
         if not holds_bytes(item):
             break
+    if (broken := _find_broken(task, items, errors)) is not None:
+        return _assemble_found(task, request, rows, items, errors, *broken)
     if errors:  # only images have others to stand in for them
         raise errors[min(errors)]
     if task.transformed or task.encoded:
         raise _no_image(task, rows, items[0])
     return _assemble_others(task, request, rows, items)
+
+
+def _find_broken(task: ReadTask, items: list[Any], errors: dict[int, SampleError]) -> tuple[Any, Layout, bool] | None:
+    """Where the broken images are in a batch that holds no other: an item with one piece of bytes, and where that is.
+
+    Only where the items must hold images, and may be broken. None: there is no such item.
+    """
+    if not task.tolerant or not task.transformed or task.encoded is False:
+        return None
+    for row, item in enumerate(items):
+        if row not in errors and (layout := find_only_bytes(item)) is not None:
+            return item, layout, False
+    return None
 
 
 def _nothing(task: ReadTask, request: Request, rows: Rows, errors: dict[int, SampleError]) -> ImageBatch:

@@ -114,8 +114,8 @@ class OtherBatch:
 def place_of(dataset: Any, index: Any, position: int | None, stage: str) -> Place:
     """Where a sample lies, as far as its dataset can say; `index` may be any torch-style sampler's."""
     whole = isinstance(index, int | np.integer)
-    location = dataset.get_location(int(index)) if whole and hasattr(dataset, "get_location") else None
-    key = dataset.get_key(int(index)) if whole and hasattr(dataset, "get_key") else None
+    location = _asked(dataset, "get_location", index) if whole else None
+    key = _asked(dataset, "get_key", index) if whole else None
     return Place(
         dataset=type(dataset).__name__,
         index=int(index) if whole else None,
@@ -125,6 +125,14 @@ def place_of(dataset: Any, index: Any, position: int | None, stage: str) -> Plac
         offset=location.offset if location is not None and location.offset else None,
         stage=stage,
     )
+
+
+def _asked(dataset: Any, method: str, index: Any) -> Any:
+    """What a dataset says of a row; None: it has no such method, or that fails, as it may for a bad row."""
+    try:
+        return getattr(dataset, method)(int(index)) if hasattr(dataset, method) else None
+    except Exception:
+        return None
 
 
 def show_indices(indices: Sequence[Any] | npt.NDArray[np.int64]) -> str:

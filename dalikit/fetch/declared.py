@@ -15,6 +15,7 @@ from dalikit.errors import ArgumentError, DecodeError
 from dalikit.fetch.limits import NO_LIMITS, Limits
 from dalikit.fetch.on_cpu import HostFunction
 from dalikit.fetch.rows import Rows
+from dalikit.fetch.tolerance import mark_fault
 from dalikit.items import as_encoded, is_bytes
 from dalikit.storage import Arena, Location, inflate, is_remote, read, read_local
 from dalikit.storage.descriptors import Descriptor, RecentFiles
@@ -133,18 +134,27 @@ class DeclaredRows:
 
     def complete(self, rows: Rows, row: int, data: Bytes) -> tuple[Bytes, Any]:
         """What `read` gives, of the bytes that lie where `locate` says. From any thread."""
-        index = int(rows.indices[row])
+        data, target = self._with_target(rows, row, data)
         try:
-            if self._in_pairs:
-                data, target = self._dataset.split_pair(index, data)
-            else:
-                target = self._dataset.get_target(index)
             if self._gzipped:
                 data = inflate(data, max_size=min(MAX_INFLATED, self._limits.max_encoded_bytes))
         except Exception as error:
             rows.tell(error, row, "read")
             raise
         return self._apply(rows, row, data), target
+
+    def _with_target(self, rows: Rows, row: int, data: Bytes) -> tuple[Bytes, Any]:
+        """The bytes of the image alone, and the target."""
+        index = int(rows.indices[row])
+        try:
+            if self._in_pairs:
+                pair: tuple[Bytes, Any] = self._dataset.split_pair(index, data)
+                return pair
+            return data, self._dataset.get_target(index)
+        except Exception as error:
+            mark_fault(error)
+            rows.tell(error, row, "read")
+            raise
 
     def read_whole(self, rows: Rows) -> list[tuple[Bytes, Any]]:
         """The same of all rows, by `get_batch(indices)`, which gives (bytes, target) for each.
@@ -188,6 +198,7 @@ class DeclaredRows:
         try:
             return self._function(data, int(rows.positions[row]))
         except Exception as error:
+            mark_fault(error)
             rows.tell(error, row, "decode" if isinstance(error, DecodeError) else "transform")
             raise
 

@@ -14,6 +14,8 @@ from dalikit.storage.spans import Span, plan_spans, split_span
 
 __all__ = ["Pieces", "Sample", "plan_pieces", "read_tolerantly"]
 
+_NOWHERE = Location("", 0, 0)
+
 Sample = tuple[int, Bytes, Any]
 """A row of the batch, its image as `DeclaredRows.read` gives it, and its target as it is stored."""
 
@@ -131,32 +133,40 @@ class _Whole:
 class _Spans:
     """Rows of remote objects that lie close together in one request; others, and those of local files, by themselves.
 
-    A span that cannot be read is read row by row: the error is of the first row that cannot.
+    A span that cannot be read is read row by row: the error is of the first row that cannot. A row whose location
+    cannot be told is a piece that fails, and comes first: it keeps no other from being read.
     """
 
     def __init__(self, declared: DeclaredRows, rows: Rows) -> None:
         self._declared = declared
         self._rows = rows
         self._locations: list[Location] = []
-        self._failure: Exception | None = None
+        self._failures: dict[int, Exception] = {}
+        """Of rows whose location cannot be told."""
         self._pieces: list[Span | int] = []
-        try:
-            self._locate()
-        except Exception as error:
-            rows.tell(error, len(self._locations), "read")
-            self._failure, self._pieces = error, [len(self._locations)]
+        self._locate()
+        self._plan()
 
     def _locate(self) -> None:
-        for index in self._rows.indices:
-            self._locations.append(self._declared.locate(int(index)))
-        remote = [row for row, location in enumerate(self._locations) if is_remote(location.uri)]
-        local = set(range(len(self._locations))).difference(remote)
+        for row, index in enumerate(self._rows.indices):
+            try:
+                location = self._declared.locate(int(index))
+            except Exception as error:
+                self._rows.tell(error, row, "read")
+                self._failures[row] = error
+                location = _NOWHERE
+            self._locations.append(location)
+
+    def _plan(self) -> None:
+        located = [row for row in range(len(self._locations)) if row not in self._failures]
+        remote = [row for row in located if is_remote(self._locations[row].uri)]
+        local = set(located).difference(remote)
         spans = [
             span._replace(rows=[remote[place] for place in span.rows])
             for span in plan_spans([self._locations[row] for row in remote])
         ]
         # What is needed first is asked for first, so remote rows wait for no local ones: those take no time.
-        self._pieces = [*spans, *sorted(local)]
+        self._pieces = [*self._failures, *spans, *sorted(local)]
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -166,10 +176,10 @@ class _Spans:
         return [span] if isinstance(span, int) else span.rows
 
     def read(self, piece: int, arena: Arena | None) -> Iterable[Sample]:
-        if self._failure is not None:
-            raise self._failure
         span = self._pieces[piece]
         if isinstance(span, int):
+            if span in self._failures:
+                raise self._failures[span]
             yield span, *self._declared.read(self._rows, span, arena)
             return
         for row, data in self._read_span(span, arena):

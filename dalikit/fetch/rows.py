@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dalikit.errors import ArgumentError, SampleError
 from dalikit.fetch.batch import place_of, show_indices
 
-__all__ = ["Rows", "plain_index"]
+__all__ = ["Rows", "is_sized", "plain_index"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,9 @@ class Rows:
         if isinstance(error, SampleError):
             error.locate(place_of(self.dataset, index, position, stage))
         else:
-            size = f" of {len(self.dataset)} samples" if isinstance(error, IndexError) and _sized(self.dataset) else ""
+            size = (
+                f" of {len(self.dataset)} samples" if isinstance(error, IndexError) and is_sized(self.dataset) else ""
+            )
             shown = plain_index(index)
             error.add_note(f"in {self._name()}{size}: index={shown!r}, position={position}{self._by()}, stage={stage}")
 
@@ -78,8 +80,9 @@ def plain_index(index: Any) -> Any:
     return int(index) if isinstance(index, np.integer) else index
 
 
-def _sized(dataset: Any) -> bool:
+def is_sized(dataset: Any) -> bool:
+    """Whether a dataset has a length, and not only a method for it, as torch's iterable ones may."""
     try:
         return len(dataset) >= 0
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -44,6 +43,9 @@ class Source(Protocol):
     def recycle(self, batch: ImageBatch) -> None:
         """Takes back the memory of a batch whose bytes nobody reads any more."""
 
+    def skip(self) -> None:
+        """Is told that a batch came to nothing: nobody will take it."""
+
     def read(self, request: Request) -> Pending:
         """Reads further rows, beside the batches of the pass: they stand in for bad ones."""
 
@@ -69,6 +71,9 @@ class ThreadSource:
         """Gives the arena back."""
         self._fetcher.recycle(batch)
 
+    def skip(self) -> None:
+        """Nothing: batches are read as they are asked for."""
+
     def read(self, request: Request) -> Pending:
         """By the same threads."""
         return self._fetcher.submit(request)
@@ -80,21 +85,18 @@ class PushedSource:
     Args:
         describe: says what that thread waits for.
         paced: whether it pushes when it is asked to (`wait_until_asked`), not at a pace of its own.
-        reread: reads further rows, on the engine's thread.
     """
 
-    def __init__(
-        self,
-        describe: Callable[[], str],
-        *,
-        paced: bool,
-        reread: Callable[[Request], ImageBatch] | None = None,
-    ) -> None:
-        self._reread = reread
+    def __init__(self, describe: Callable[[], str], *, paced: bool) -> None:
         self._describe = describe
         self._paced = paced
         self._ready: SimpleQueue[Any] = SimpleQueue()
         self._asked: SimpleQueue[bool] = SimpleQueue()
+        self._skipped: SimpleQueue[None] = SimpleQueue()
+        self._rereads: SimpleQueue[_Reread] = SimpleQueue()
+        self._at_hand: list[_Reread] = []
+        """What is being read: an interrupt (Ctrl-C) loses none, the next call of `read_further` reads it again."""
+        self._wake: Callable[[], None] = _nobody
 
     # The engine's side
 
@@ -108,10 +110,19 @@ class PushedSource:
         """Lets go of the memory."""
         batch.data, batch.headers, batch.owner = [], [], None
 
+    def skip(self) -> None:
+        """Tells the user's thread that it may push one more."""
+        self._skipped.put(None)
+        self._wake()
+
     def read(self, request: Request) -> Pending:
-        """When its result is asked for."""
-        assert self._reread is not None
-        return _Reread(partial(self._reread, request), self._describe)
+        """By the user's thread, when that comes by or is woken up: a dataset need not be thread-safe, and what its
+        `__getitem__` draws from the global generators would disturb what the user draws meanwhile.
+        """
+        pending = _Reread(request, self._describe)
+        self._rereads.put(pending)
+        self._wake()
+        return pending
 
     def stop(self) -> None:
         """Ends whatever waits on either side. From any thread, at any moment: no locks."""
@@ -128,24 +139,61 @@ class PushedSource:
         """Hands over the next batch; or the error that came in its place; or None: there is none."""
         self._ready.put(item)
 
+    # The user's side
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Says how the user's thread is told, while it waits for a batch, that there are rows to be read."""
+        self._wake = wake
+
+    def take_skipped(self) -> int:
+        """How many more batches came to nothing."""
+        number = self._skipped.qsize()
+        for _ in range(number):
+            self._skipped.get()
+        return number
+
+    def read_further(self, read: Callable[[Request], ImageBatch]) -> None:
+        """Reads the rows that were asked for by `read`; does not wait for any."""
+        while self._at_hand or not self._rereads.empty():
+            if not self._at_hand:
+                self._at_hand.append(self._rereads.get())
+            pending = self._at_hand[0]
+            if not pending.cancelled:
+                try:
+                    pending.answer(read(pending.request))
+                except Exception as error:  # belongs to the engine
+                    pending.answer(error)
+            self._at_hand.clear()
+
 
 class _Reread:
-    """Rows that are read when they are asked for."""
+    """Further rows, which the user's thread is asked to read."""
 
-    done = True
-
-    def __init__(self, read: Callable[[], ImageBatch], describe: Callable[[], str]) -> None:
-        self._read = read
+    def __init__(self, request: Request, describe: Callable[[], str]) -> None:
+        self.request = request
         self.describe = describe
-        self._cancelled = False
+        self._answer: SimpleQueue[Any] = SimpleQueue()
+        self.cancelled = False
+
+    @property
+    def done(self) -> bool:
+        return not self._answer.empty()
+
+    def answer(self, item: ImageBatch | Exception) -> None:
+        self._answer.put(item)
 
     def result(self) -> ImageBatch | None:
-        if self._cancelled:
+        item = self._answer.get()
+        if item is _CANCELLED:
             raise JobCancelledError
-        return self._read()
+        if isinstance(item, Exception):
+            raise item
+        assert isinstance(item, ImageBatch)
+        return item
 
     def cancel(self) -> None:
-        self._cancelled = True
+        self.cancelled = True
+        self._answer.put(_CANCELLED)
 
 
 class _Pushed:
@@ -171,6 +219,10 @@ class _Pushed:
 
     def cancel(self) -> None:
         self._ready.put(_CANCELLED)
+
+
+def _nobody() -> None:
+    """Nobody waits yet."""
 
 
 _CANCELLED = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dalikit.errors import SampleError, TooManyErrorsError
-from dalikit.exclusion import Exclusion, replacements
+from dalikit.exclusion import ATTEMPTS, Exclusion, replacements
 from dalikit.fetch import ImageBatch, Request
 from dalikit.repair.quarantine import Quarantine
 
@@ -18,7 +19,6 @@ __all__ = ["Mender"]
 Read = Callable[[Request], ImageBatch]
 
 _REMEMBERED = 100_000
-_ATTEMPTS = 32  # beyond: with half of all rows bad one in 4 billion gets so far
 
 
 class Mender:
@@ -47,39 +47,72 @@ class Mender:
         self._exclusion = exclusion
         self._known: Exclusion | None = exclusion
         self._num_known = 0
-        self._tried: dict[int, set[int]] = {}
-        """Of positions whose own sample is bad: which rows are, it and those that were to stand in for it."""
+        self._tried: dict[int, set[Any]] = {}
+        """Of positions whose own sample is bad, while their batch is under way: which rows are, it and those that were
+        to stand in for it.
+        """
+        self._lock = threading.Lock()
+        """Of the three above: the next batches are asked for while others are mended."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock: a copy has its own."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def anticipate(self, request: Request) -> Request:
-        """Puts others in the places of rows that are known to be bad, before they are read; counts the samples.
+        """Puts others in the places of rows that are known to be bad, before they are read, or leaves these out; counts
+        the samples.
 
         Args:
             request: one that no row of `exclude` is in any more.
         """
-        number = len(request.indices)
-        if self._count is None or self._drop or not self._quarantine.num_bad:
-            self._quarantine.saw(number)
-            return request
+        if self._quarantine.num_bad and self._drop:
+            return self._without_known(request)
+        if self._quarantine.num_bad and self._count is not None:
+            return self._replace_known(request)
+        self._quarantine.saw(len(request.indices))
+        return request
+
+    def _replace_known(self, request: Request) -> Request:
         known = self._get_known()
         assert known is not None
         replaced = request.positions[known.covers(np.asarray(request.indices, dtype=np.int64))]
-        self._quarantine.saw(number, len(replaced))
+        self._quarantine.saw(len(request.indices), len(replaced))
         for position in replaced.tolist():
             self._note(position)
         return known.apply(request, seed=self._seed)
 
+    def _without_known(self, request: Request) -> Request:
+        """As far as that leaves anything: an empty batch cannot be asked for."""
+        indices = request.indices
+        keep = [place for place, index in enumerate(indices) if not self._quarantine.is_bad(index)]
+        if not keep:
+            self._quarantine.saw(len(indices))
+            return request
+        self._quarantine.saw(len(indices), len(indices) - len(keep))
+        if len(keep) == len(indices):
+            return request
+        left = indices[keep] if isinstance(indices, np.ndarray) else [indices[place] for place in keep]
+        return request._replace(indices=left, positions=request.positions[keep])
+
     def _get_known(self) -> Exclusion | None:
         """The rows that are bad for certain, and those of `exclude`."""
-        if self._num_known != self._quarantine.num_bad:
-            rows = self._quarantine.bad_rows()
-            self._num_known = len(rows)
-            if self._exclusion is not None:
-                rows = np.union1d(rows, self._exclusion.indices)
-            assert self._count is not None
-            if len(rows) >= self._count:
-                raise TooManyErrorsError(f"all {self._count} rows of the dataset are bad; see {self._quarantine.path}")
-            self._known = Exclusion(rows, self._count)
-        return self._known
+        with self._lock:
+            if self._num_known != self._quarantine.num_bad:
+                rows = self._quarantine.bad_rows()
+                number = len(rows)
+                if self._exclusion is not None:
+                    rows = np.union1d(rows, self._exclusion.indices)
+                assert self._count is not None
+                if len(rows) >= self._count:
+                    raise TooManyErrorsError(
+                        f"all {self._count} rows of the dataset are bad; see {self._quarantine.path}"
+                    )
+                self._known = Exclusion(rows, self._count)
+                self._num_known = number
+            return self._known
 
     def mend(self, batch: ImageBatch, read: Read) -> ImageBatch | None:
         """A batch without bad samples; None: nothing is left of it.
@@ -94,7 +127,7 @@ class Mender:
         """
         for row in sorted(batch.errors):
             position = int(batch.positions[row])
-            self._quarantine.add(batch.errors[row], stand_in=position in self._tried)
+            self._quarantine.add(batch.errors[row], stand_in=self._is_noted(position))
             self._note(position, batch.indices[row])
         if self._drop:
             return _without(batch, set(batch.errors))
@@ -102,57 +135,107 @@ class Mender:
             return self._mend_within(batch)
         return self._mend_from_all(batch, read)
 
-    def _note(self, position: int, *rows: int) -> None:
+    def done(self, positions: npt.NDArray[np.int64]) -> None:
+        """A batch is finished: what was tried for it is forgotten, so that it comes out the same should it come again.
+
+        Args:
+            positions: its.
+        """
+        if self._tried:
+            with self._lock:
+                for position in positions.tolist():
+                    self._tried.pop(position, None)
+
+    def _note(self, position: int, *rows: Any) -> None:
         """A position's sample is bad, and so are these rows."""
-        if len(self._tried) > _REMEMBERED:
-            del self._tried[next(iter(self._tried))]
-        self._tried.setdefault(position, set()).update(map(int, rows))
+        with self._lock:
+            if len(self._tried) > _REMEMBERED:
+                del self._tried[next(iter(self._tried))]
+            self._tried.setdefault(position, set()).update(map(self._quarantine.row_of, rows))
+
+    def _is_noted(self, position: int) -> bool:
+        with self._lock:
+            return position in self._tried
+
+    def _tried_for(self, position: int) -> set[Any]:
+        """Rows that are of no use there."""
+        with self._lock:
+            return set(self._tried.get(position, ()))
 
     def _mend_from_all(self, batch: ImageBatch, read: Read) -> ImageBatch:
         rows = np.array(sorted(batch.errors), dtype=np.int64)
         error = batch.errors[int(rows[0])]
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(2 * ATTEMPTS):
             positions = batch.positions[rows]
-            candidates = replacements(self._seed, positions, attempt, self._count or 0)
-            usable = self._are_usable(candidates, positions)
+            if attempt < ATTEMPTS:
+                candidates = replacements(self._seed, positions, attempt, self._count or 0)
+                usable = self._are_usable(candidates, positions)
+            else:
+                candidates = np.array([self._last_resort(position, error) for position in positions.tolist()])
+                usable = np.ones(len(rows), dtype=bool)
             good = np.zeros(len(rows), dtype=bool)
             if usable.any():
                 places = np.flatnonzero(usable)
                 request = Request(candidates[places], positions[places], taken=batch.taken)
-                found = read(request)
-                for number, bad in found.errors.items():
-                    self._quarantine.add(bad, stand_in=True)
-                    self._note(int(request.positions[number]), request.indices[number])
-                for number, place in enumerate(places.tolist()):
-                    if number not in found.errors:
-                        _put(batch, int(rows[place]), found, number)
-                        good[place] = True
+                good[places] = self._put_good(batch, rows[places], request, read(request))
             rows = rows[~good]
             if not len(rows):
                 batch.errors = {}
                 return batch
-        raise _none_found(error, f"{_ATTEMPTS} others in a row are bad too")
+        raise _none_found(error, f"{2 * ATTEMPTS} others in a row are bad too")
+
+    def _put_good(
+        self, batch: ImageBatch, rows: npt.NDArray[np.int64], request: Request, found: ImageBatch
+    ) -> npt.NDArray[np.bool_]:
+        """Puts what was read into some rows of a batch. Which are good."""
+        for number, bad in sorted(found.errors.items()):
+            self._quarantine.add(bad, stand_in=True)
+            self._note(int(request.positions[number]), request.indices[number])
+        good = np.array([number not in found.errors for number in range(len(rows))], dtype=bool)
+        for number in np.flatnonzero(good).tolist():
+            _put(batch, int(rows[number]), found, number)
+        return good
 
     def _are_usable(self, candidates: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which rows are not known to be bad."""
-        tried = (self._tried.get(position, ()) for position in positions.tolist())
-        usable = np.array([row not in rows for row, rows in zip(candidates.tolist(), tried, strict=True)])
+        pairs = zip(candidates.tolist(), positions.tolist(), strict=True)
+        usable = np.array([row not in self._tried_for(position) for row, position in pairs], dtype=bool)
         known = self._get_known()
         return usable if known is None else usable & ~known.covers(candidates)
 
+    def _last_resort(self, position: int, error: SampleError) -> int:
+        """Where nearly all rows are bad: what `exclude=` puts there, given those that are known by now."""
+        assert self._count is not None
+        known = self._get_known()
+        rows = np.array(sorted(self._tried_for(position)), dtype=np.int64)
+        if known is not None:
+            rows = np.union1d(rows, known.indices)
+        if len(rows) >= self._count:
+            raise _none_found(error, f"all {self._count} rows are bad, or cannot be used there")
+        return int(Exclusion(rows, self._count).last_resort(self._seed, np.array([position]))[0])
+
     def _mend_within(self, batch: ImageBatch) -> ImageBatch:
-        bad = np.array(sorted(batch.errors), dtype=np.int64)
-        good = np.setdiff1d(np.arange(len(batch)), bad)
-        if not len(good):
-            raise _none_found(
-                batch.errors[int(bad[0])],
-                "all samples of its batch are, and the sampler does not say which others could take their place",
-            )
-        chosen = good[replacements(self._seed, batch.positions[bad], 0, len(good))]
-        for row, other in zip(bad.tolist(), chosen.tolist(), strict=True):
+        good = np.setdiff1d(np.arange(len(batch)), sorted(batch.errors))
+        chosen = {row: self._choose_within(batch, row, good) for row in sorted(batch.errors)}
+        for row, other in chosen.items():
             _put(batch, row, batch, other)
         batch.errors = {}
         return batch
+
+    def _choose_within(self, batch: ImageBatch, row: int, good: npt.NDArray[np.int64]) -> int:
+        """Another row of the batch, whose sample was not tried there before."""
+        position = batch.positions[row : row + 1]
+        tried = self._tried_for(int(position[0]))
+        left = np.array([at for at in good.tolist() if self._quarantine.row_of(batch.indices[at]) not in tried])
+        if not len(left):
+            which = "all samples of its batch are" if not len(good) else "none of those of its batch can be used there"
+            why = f"{which}, and the sampler does not say which others could take their place"
+            raise _none_found(batch.errors[row], why)
+        for attempt in range(ATTEMPTS):
+            other = int(good[replacements(self._seed, position, attempt, len(good))[0]])
+            if other in left:
+                return other
+        return int(left[replacements(self._seed, position, ATTEMPTS, len(left))[0]])
 
 
 def _put(batch: ImageBatch, row: int, source: ImageBatch, other: int) -> None:

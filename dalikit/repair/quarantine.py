@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
+import operator
 import threading
 import time
 from collections import deque
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import dalikit
-from dalikit.errors import ArgumentError, DecodeError, ReadError, SampleError, TooManyErrorsError
-from dalikit.exclusion import REPORT_VERSION
+from dalikit.errors import DecodeError, ReadError, SampleError, TooManyErrorsError
 from dalikit.repair.policy import ErrorPolicy
+from dalikit.repair.report import ReportFile
 
 __all__ = ["Quarantine"]
 
@@ -53,15 +51,7 @@ class Quarantine:
         self._policy = policy
         self._rank = rank
         self._lock = threading.Lock()
-        self._identity = {
-            "dataset": type(dataset).__name__,
-            "fingerprint": getattr(dataset, "fingerprint", None),
-            "length": len(dataset) if hasattr(dataset, "__len__") else None,
-        }
-        self.path = Path(self._default_name() if policy.quarantine is None else policy.quarantine).absolute()
-        """Of the report. It is made when the first bad sample is found."""
-        self._check_existing()
-        self._writable = True
+        self._report = ReportFile(policy.quarantine, dataset, rank)
         self._found: set[int] = set()  # rows
         self._bad: set[int] = set()  # those of them whose bytes say so
         self._latest: deque[str] = deque(maxlen=_LISTED)
@@ -70,10 +60,17 @@ class Quarantine:
         self._logged = 0
         self._last_logged = 0.0
 
-    def _default_name(self) -> str:
-        name, fingerprint = self._identity["dataset"], self._identity["fingerprint"]
-        which = f"-{fingerprint[:8]}" if isinstance(fingerprint, str) else ""
-        return f"dalikit-quarantine-{name}{which}-rank{self._rank}.jsonl"
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock: a copy has its own."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    @property
+    def path(self) -> Path:
+        """Of the report. It is made when the first bad sample is found."""
+        return self._report.path
 
     @property
     def counts(self) -> dict[str, int]:
@@ -89,6 +86,21 @@ class Quarantine:
     def num_bad(self) -> int:
         """How many those are."""
         return len(self._bad)
+
+    def row_of(self, index: Any) -> Any:
+        """A row counted from the start, as datasets do it; what is no whole number as text, which can be compared."""
+        if index is None or isinstance(index, str):
+            return index
+        try:
+            row = operator.index(index)
+        except TypeError:
+            return repr(index)
+        length = self._report.length
+        return row + length if row < 0 and length is not None else row
+
+    def is_bad(self, index: Any) -> bool:
+        """Whether a row's bytes say that it is bad."""
+        return self.row_of(index) in self._bad
 
     def saw(self, samples: int, known: int = 0) -> None:
         """Counts samples that were asked for, and how many of them were known to be bad."""
@@ -109,7 +121,7 @@ class Quarantine:
         place = error.place
         with self._lock:
             self._events += not stand_in
-            index = place.index
+            index = self.row_of(place.index)
             known = index is not None and index in self._found
             if index is not None:
                 self._found.add(index)
@@ -117,7 +129,7 @@ class Quarantine:
                     self._bad.add(index)
             if not known:
                 self._latest.append(str(error))
-                self._write(self._line(error))
+                self._report.add(self._line(error))
                 self._log(error)
             self._check_limit()
 
@@ -144,7 +156,7 @@ class Quarantine:
             "kind": kind,
             "bad": kind != "refused",  # a transform's refusal may follow from what was drawn
             "dataset": place.dataset,
-            "index": place.index,
+            "index": self.row_of(place.index),
             "key": place.key,
             "file": place.file,
             "offset": place.offset,
@@ -154,41 +166,6 @@ class Quarantine:
             "rank": self._rank,
             "time": round(time.time(), 3),
         }
-
-    def _header(self) -> dict[str, Any]:
-        version = {"kind": "header", "version": REPORT_VERSION, "source": "quarantine", "dalikit": dalikit.__version__}
-        return version | self._identity
-
-    def _check_existing(self) -> None:
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                header = json.loads(file.readline())
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            raise ArgumentError(f"quarantine={self.path}: cannot be added to: {error}; give another file") from None
-        mine = self._header()
-        names = ("version", "source", "fingerprint", "length")
-        if not isinstance(header, dict) or any(header.get(name) != mine[name] for name in names):
-            raise ArgumentError(
-                f"quarantine={self.path}: is there already, and is no report of the bad samples of this dataset; give "
-                "another file, or move that one away"
-            )
-
-    def _write(self, line: dict[str, Any]) -> None:
-        """Adds a line, whole, at once. A report that cannot be written ends no run: it is said, once."""
-        if not self._writable:
-            return
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            try:
-                lines = [line] if os.fstat(descriptor).st_size else [self._header(), line]
-                os.write(descriptor, "".join(json.dumps(one) + "\n" for one in lines).encode())
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            self._writable = False
-            _LOG.warning("the report of bad samples, %s, cannot be written: %s; they are only logged", self.path, error)
 
     def _log(self, error: SampleError) -> None:
         now = time.monotonic()

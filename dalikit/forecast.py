@@ -9,7 +9,7 @@ from typing import Any
 
 import samplers
 from dalikit.errors import StateError
-from dalikit.state import LoaderState, check_state, why_bound_to_ranks
+from dalikit.state import FOREIGN_IS_BOUND, ITERABLE_IS_BOUND, LoaderState, check_state, why_bound_to_ranks
 from samplers import (
     EndlessSampler,
     FiniteSampler,
@@ -38,16 +38,6 @@ _OF_A_RANK = frozenset({"rank", "world_size"})
 """Keys of an identity that a state does not hold: its sampler is that of all ranks."""
 
 _NO_WEIGHTS = "which rows come follows from weights, of which a state holds only a hash"
-
-# In the words of the orders of these kinds, when a state is loaded; a test holds them together.
-_FOREIGN_IS_BOUND = (
-    "how a torch-style sampler shares the samples out is its own affair; use make_data_loader with "
-    "SamplerType.KEYED_EPOCH, KEYED_INFINITE, EPOCH or DISTRIBUTED, which go on on any number"
-)
-_ITERABLE_IS_BOUND = (
-    "how an iterable dataset shares itself out is its own affair; use a map-style dataset (of tar shards: "
-    "dalikit's WebDataset) with SamplerType.KEYED_EPOCH or KEYED_INFINITE, which go on on any number"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +118,9 @@ def bound_to_ranks(identity: Mapping[str, Any]) -> str | None:
     """
     name = identity.get("sampler")
     if "batch_sampler" in identity:
-        return _FOREIGN_IS_BOUND
+        return FOREIGN_IS_BOUND
     if name is None:
-        return _ITERABLE_IS_BOUND
+        return ITERABLE_IS_BOUND
     kind = _class_of(name)
     if kind is None:
         return untold(identity)

@@ -11,6 +11,8 @@ from dalikit.errors import StateError
 from dalikit.taming import tame_state
 
 __all__ = [
+    "FOREIGN_IS_BOUND",
+    "ITERABLE_IS_BOUND",
     "STATE_VERSION",
     "LoaderState",
     "OrderState",
@@ -186,6 +188,19 @@ def check_state(
     if lines:
         raise StateError("the state does not fit this loader:\n" + "\n".join(lines))
     _check_limits(state, size)
+
+
+FOREIGN_IS_BOUND = (
+    "how a torch-style sampler shares the samples out is its own affair; use make_data_loader with "
+    "SamplerType.KEYED_EPOCH, KEYED_INFINITE, EPOCH or DISTRIBUTED, which go on on any number"
+)
+"""Why a state of a torch-style sampler cannot go on with another number of ranks, and what to use."""
+
+ITERABLE_IS_BOUND = (
+    "how an iterable dataset shares itself out is its own affair; use a map-style dataset (of tar shards: "
+    "dalikit's WebDataset) with SamplerType.KEYED_EPOCH or KEYED_INFINITE, which go on on any number"
+)
+"""The same of an iterable dataset."""
 
 
 def why_bound_to_ranks(sampler: str) -> str:

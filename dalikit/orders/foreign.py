@@ -18,6 +18,7 @@ from dalikit.orders.foreign_source import ForeignSource
 from dalikit.orders.foreign_state import ForeignState, Start
 from dalikit.orders.passes import Passes
 from dalikit.orders.sampler_state import SamplerState
+from dalikit.state import FOREIGN_IS_BOUND
 from samplers import position
 
 __all__ = ["ForeignOrder"]
@@ -92,10 +93,7 @@ class ForeignOrder(Order):
     @property
     def bound_to_ranks(self) -> str | None:
         """It always is."""
-        return (
-            "how a torch-style sampler shares the samples out is its own affair; use make_data_loader with "
-            "SamplerType.KEYED_EPOCH, KEYED_INFINITE, EPOCH or DISTRIBUTED, which go on on any number"
-        )
+        return FOREIGN_IS_BOUND
 
     @property
     def size(self) -> int:

@@ -18,6 +18,7 @@ from dalikit.orders.base import MOST_PLACES, Order, OrderState, Progress
 from dalikit.orders.base_seed import BaseSeed
 from dalikit.orders.packing import pack, unpack
 from dalikit.orders.passes import Passes
+from dalikit.state import ITERABLE_IS_BOUND
 
 __all__ = ["IterableOrder"]
 
@@ -88,10 +89,7 @@ class IterableOrder(Order):
     @property
     def bound_to_ranks(self) -> str | None:
         """It always is."""
-        return (
-            "how an iterable dataset shares itself out is its own affair; use a map-style dataset (of tar shards: "
-            "dalikit's WebDataset) with SamplerType.KEYED_EPOCH or KEYED_INFINITE, which go on on any number"
-        )
+        return ITERABLE_IS_BOUND
 
     @property
     def size(self) -> int:

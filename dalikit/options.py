@@ -91,7 +91,9 @@ class LoaderOptions:
     on_error: str = "raise"
     """What becomes of a sample that cannot be read, decoded or transformed. "raise": it ends the iteration. "replace":
     another sample, chosen by seed and position alone, takes its place; batch size, order and pixels of all others stay.
-    "drop": the batch is shorter (on one rank alone). Each is written into a report, and logged."""
+    "drop": the batch is shorter (on one rank alone). Each is written into a report, and logged. What stands in for
+    items of `__getitem__` or of worker processes is read on your own thread, when it asks for the next batch, so in a
+    process where `worker_init_fn` was not called."""
     max_errors: int | float | None = None
     """How many rows may be bad before the run ends after all: a number, or (below 1) a share of the samples. None: as
     many as come."""

@@ -234,8 +234,8 @@ class Supply:
         return self._reader
 
     def _reread(self, request: Request, decoded: bool) -> ImageBatch:
-        """Rows that stand in for bad ones, read in this process, by the engine's thread. Not while the user's own
-        thread reads: a dataset need not be thread-safe.
+        """Rows that stand in for bad ones, read in this process, on the user's thread. Not while another thread of
+        theirs reads: a dataset need not be thread-safe.
         """
         task = self._plan.task
         if not decoded and task.encoded is None:  # bytes are images, which a broken one alone would not show

@@ -254,6 +254,18 @@ def test_a_bad_stand_in_counts_as_no_sample() -> None:
     assert asked[2:] == asked[:2]  # what could not be read then is tried again
 
 
+def test_a_pass_once_more() -> None:
+    """At the same positions: counted again, and tried again."""
+    files = images()
+    files[3] = Path("missing.png")
+    loader = load(Given(files), on_error="replace")
+    expected = targets(loader)
+    for passes in (1, 2):
+        assert loader.stats() == {"bad_rows": 1, "bad_samples": passes}
+        loader.set_epoch(0)
+        assert targets(loader) == expected
+
+
 def test_negative_indices() -> None:
     """Are the rows that they mean: in the report, in the counts, and as what was tried."""
     files = images()

@@ -1,15 +1,18 @@
 """Trains a small network with Accelerate, on as many processes as there are, and goes on where a checkpoint was made.
 
     accelerate launch --num_processes 2 examples/accelerate_loop.py --data DIR --epochs 2
+    torchrun --nproc-per-node 2 examples/accelerate_loop.py --data DIR --epochs 2 --cpu
     python examples/accelerate_loop.py --data DIR --epochs 2 --resume checkpoints/step_50
 
-DIR holds a folder of images for each class. The loader is used as it is, not prepared. A checkpoint of two processes
-goes on in one.
+The first is for GPUs: without them `accelerate launch` starts one process, however many are asked for. The second is
+for CPUs, where --cpu is needed. DIR holds a folder of images for each class. The loader is used as it is, not prepared.
+A checkpoint of two processes goes on in one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
 import torch
@@ -24,8 +27,22 @@ TRAIN = T.Compose([T.RandomResizedCrop(64), T.RandomHorizontalFlip(), T.ToTensor
 EVALUATE = T.Compose([T.Resize(72), T.CenterCrop(64), T.ToTensor(), NORMALIZE])
 
 
-def make_loader(data: str, transform: T.Compose, batch_size: int, device: torch.device, *, train: bool) -> DataLoader:
-    """A process's share of the images. Rank and number of ranks are torch.distributed's, which Accelerator sets up."""
+def make_accelerator(*, cpu: bool) -> Accelerator:
+    """The Accelerator, if it found all the processes that the launcher started."""
+    accelerator = Accelerator(cpu=cpu)
+    launched = int(os.environ.get("WORLD_SIZE", accelerator.num_processes))
+    if launched != accelerator.num_processes:
+        raise SystemExit(
+            f"WORLD_SIZE is {launched}, but Accelerate knows of {accelerator.num_processes}: each process would train "
+            "by itself. On CPUs start it by torchrun, with --cpu."
+        )
+    return accelerator
+
+
+def make_loader(
+    data: str, transform: T.Compose, batch_size: int, accelerator: Accelerator, *, train: bool
+) -> DataLoader:
+    """A process's share of the images."""
     return make_data_loader(
         dataset=make_dataset(dataset_str=f"ImageFolder:root={data}", transform=transform),
         batch_size=batch_size,
@@ -33,7 +50,9 @@ def make_loader(data: str, transform: T.Compose, batch_size: int, device: torch.
         sampler_type=SamplerType.KEYED_EPOCH,  # a new order each pass, the same for any number of ranks
         shuffle=train,
         drop_last=train,  # in training every rank makes as many steps; an evaluation leaves nothing out
-        device=device,
+        device=accelerator.device,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
     )
 
 
@@ -80,10 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", metavar="CHECKPOINT", help="a checkpoint's folder")
     parser.add_argument("--cpu", action="store_true", help="although there is a GPU")
     given = parser.parse_args(arguments)
-    accelerator = Accelerator(cpu=given.cpu)
-    size, device = given.batch_size, accelerator.device
-    loader = make_loader(given.data, TRAIN, size, device, train=True)
-    validation = make_loader(given.validation or given.data, EVALUATE, size, device, train=False)
+    accelerator, size = make_accelerator(cpu=given.cpu), given.batch_size
+    accelerator.print(f"processes: {accelerator.num_processes}, on {accelerator.device.type}")
+    loader = make_loader(given.data, TRAIN, size, accelerator, train=True)
+    validation = make_loader(given.validation or given.data, EVALUATE, size, accelerator, train=False)
     model = make_model(len(loader.dataset.classes))
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
     accelerator.register_for_checkpointing(loader)

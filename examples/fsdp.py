@@ -11,6 +11,7 @@ out anew. It runs on GPUs by nccl, and on the CPU by gloo.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def save(folder: Path, loader: DataLoader, model: nn.Module, optimizer: torch.op
     state = loader.state_dict()
     name = f"{state['passes']:06d}-{state['place']:012d}"  # a new folder each time: the last one stays whole
     dcp.save(checkpoint(loader, model, optimizer), checkpoint_id=folder / name)
+    if dist.get_rank() == 0:
+        (folder / name / "loader.json").write_text(json.dumps(state))  # for `dalikit state`, which reads no shards
 
 
 def load(folder: Path, loader: DataLoader, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

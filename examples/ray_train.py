@@ -32,8 +32,11 @@ NORMALIZE = T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TRAIN = T.Compose([T.RandomResizedCrop(64), T.RandomHorizontalFlip(), T.ToTensor(), NORMALIZE])
 
 
-def make_model(num_classes: int) -> nn.Module:
-    """Three convolutions."""
+def make_model(dataset: Any) -> nn.Module:
+    """Three convolutions, and an output for each class."""
+    # `.classes` is asked for here and not in train(), which uses torch: Ray pickles the functions of a script, and a
+    # function with both names in it seems to use the module torch.classes, which cannot be pickled.
+    num_classes = len(dataset.classes)
     layers: list[nn.Module] = []
     for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(4, outputs), nn.ReLU()]
@@ -61,7 +64,7 @@ def train(config: dict[str, Any]) -> None:
         sampler_type=SamplerType.KEYED_EPOCH,  # a new order each pass, the same for any number of ranks
         device=device,
     )
-    model = make_model(len(loader.dataset.classes)).to(device)
+    model = make_model(loader.dataset).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     # The latest one: after a failure Ray starts the workers again. Else the one that was asked for.
     checkpoint = ray.train.get_checkpoint()

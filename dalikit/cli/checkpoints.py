@@ -17,7 +17,7 @@ from typing import IO, Any
 from dalikit.errors import ArgumentError, StateError
 from dalikit.state import LoaderState
 
-__all__ = ["Found", "choose_state", "find_states", "read_checkpoint"]
+__all__ = ["Found", "brief", "choose_state", "find_states", "read_checkpoint"]
 
 _MOST_JSON = 256 << 20  # bytes; a state has some hundred, and 7 KB with a generator's state
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # what files of torch.save begin with, today's and those before 1.6
@@ -27,6 +27,13 @@ _MOST_PARTS = 1000  # keys and items of a state, but for what an order of other 
 _DEEPEST = 20
 _MOST_TEXT = 1000  # characters of a text in it
 _SAVE = "json.dump(loader.state_dict(), file)"
+_JOIN = "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE)"
+_FORMS = [
+    re.compile(form)
+    for form in (r".*loader.*\.json", r"custom_checkpoint_\d+\.pkl", r".*\.ckpt", r".*\.pth?", r".*\.json")
+]
+"""Of names that candidates have: Accelerate's, Lightning's, torch's; likely ones first."""
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,9 @@ class Found:
         state = LoaderState.from_dict(_tame_state(self.state))
         for name, kind in _KINDS.items():
             if not isinstance(getattr(state, name), kind):
-                raise StateError(f"state[{name!r}]: must be what state_dict() gave, came {getattr(state, name)!r:.80}")
+                raise StateError(
+                    f"state[{name!r}]: must be what state_dict() gave, came {brief(repr(getattr(state, name)), 80)}"
+                )
         if state.world_size < 1:
             raise StateError("state['world_size']=0: must be a whole number, at least 1")
         return state
@@ -63,14 +72,16 @@ def read_checkpoint(path: str) -> Any:
         path: of the file; "-": JSON from standard input.
 
     Raises:
-        ArgumentError: there is no such file, or it cannot be read.
+        ArgumentError: there is no such file, it cannot be read, or it is a folder or a part of one.
         StateError: it is neither, or holds what only unpickling could read.
     """
     if path == "-":
         return _read_json(sys.stdin.buffer, "standard input")
     try:
         if os.path.isdir(path):
-            raise ArgumentError(f"{path}: is a folder; give the file in it that holds the loader's state")
+            raise ArgumentError(f"{path}: {_about_folder(path)}")
+        if _is_shard(os.path.basename(path)) and os.path.exists(path):
+            raise ArgumentError(f"{path}: is a part of {_about_shards(_candidates(os.path.dirname(path)))}")
         with open(path, "rb") as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             head = file.read(len(_ZIP)) if regular else b""
@@ -83,6 +94,42 @@ def read_checkpoint(path: str) -> Any:
         raise ArgumentError(f"{path}: cannot be read ({error.strerror or error}); give a file with a state") from None
 
 
+def _about_folder(path: str) -> str:
+    """What to give in place of a folder."""
+    found = _candidates(path)
+    if any(map(_is_shard, os.listdir(path))):
+        return f"is {_about_shards(found)}"
+    if not found:
+        return "is a folder; give the file in it that holds the loader's state"
+    return f"is a folder; give the file in it that holds the loader's state, perhaps {_some(found, 'or')}"
+
+
+def _is_shard(name: str) -> bool:
+    return name == ".metadata" or name.endswith(".distcp")
+
+
+def _about_shards(beside: list[str]) -> str:
+    told = f"give {_some(beside, 'or')}, or " if beside else ""
+    return (
+        "a distributed checkpoint of torch's, whose parts are not read here; "
+        f"{told}make one file of it: {_JOIN}; or write the state beside it as JSON: {_SAVE}"
+    )
+
+
+def _candidates(folder: str) -> list[str]:
+    """Files that may hold a loader's state, those first that mostly do."""
+    names = [name for name in os.listdir(folder or ".") if os.path.isfile(os.path.join(folder, name))]
+    ranked = sorted((rank, name) for name in names for rank, form in enumerate(_FORMS) if form.fullmatch(name))
+    return [os.path.join(folder, name) for name in dict.fromkeys(name for _, name in ranked)]
+
+
+def _some(names: list[str], conjunction: str) -> str:
+    shown = [brief(name) for name in names[:_MOST_NAMES]]
+    if len(names) > _MOST_NAMES:
+        return f"{', '.join(shown)} and {len(names) - _MOST_NAMES:,} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {conjunction} {shown[-1]}"
+
+
 def _read_json(file: IO[bytes], name: str) -> Any:
     data = file.read(_MOST_JSON + 1)
     if len(data) > _MOST_JSON:
@@ -92,7 +139,7 @@ def _read_json(file: IO[bytes], name: str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        reason = "nested too deeply" if isinstance(error, RecursionError) else brief(str(error))
         raise StateError(f"{name}: is neither JSON ({reason}) nor what torch.save writes; {_alone()}") from None
 
 
@@ -112,7 +159,7 @@ def _read_torch(path: str, *, mapped: bool) -> Any:
             f"names, and is never done here; {_alone()}"
         ) from None
     except Exception as error:  # whatever a damaged file brings about
-        reason = f"{type(error).__name__}: {_one_line(str(error))}"
+        reason = f"{type(error).__name__}: {brief(str(error))}"
         raise StateError(f"{path}: cannot be read as what torch.save writes ({reason}); {_alone()}") from None
 
 
@@ -120,8 +167,17 @@ def _alone() -> str:
     return f"save the loader's state by itself, as JSON: {_SAVE}"
 
 
-def _one_line(text: str) -> str:
-    words = " ".join(text.split())[:200]
+def brief(text: str, most: int = 200) -> str:
+    """On one line, and cut where a word ends, with "..." in place of the rest. A terminal obeys nothing in it.
+
+    Args:
+        text: of anybody.
+        most: characters.
+    """
+    words = " ".join(text[: 20 * most].split())
+    if len(words) > most or len(text) > 20 * most:
+        start = words[: most + 1].rsplit(" ", 1)[0]
+        words = f"{start[:most]} ..." if len(start) <= most else f"{start[:most]}..."
     return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 

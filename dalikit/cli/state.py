@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -33,8 +35,16 @@ def run(arguments: Any) -> int:
     except StateError as error:
         at = f", at {found.path}" if found.path else ""
         raise StateError(f"{arguments.file}{at}: {error}") from None
-    print(json.dumps(report) if arguments.json else text_of(report))
+    _print(json.dumps(report) if arguments.json else text_of(report))
     return 0
+
+
+def _print(text: str) -> None:
+    """To the end, or for as long as somebody reads: `| head` does not read all."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's own last flush goes
 
 
 def _report(arguments: Any, found: Found, state: LoaderState) -> dict[str, Any]:

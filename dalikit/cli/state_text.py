@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["text_of"]
 
 _BAR = 40  # characters
+_MOST_SHOWN = 200  # characters of a text
 
 
 def text_of(report: Mapping[str, Any]) -> str:
@@ -199,5 +200,6 @@ def _show(value: Any, name: str = "") -> str:
     """A value out of a file, which may come from anybody: nothing that a terminal would obey."""
     if isinstance(value, int) and not isinstance(value, bool) and name != "seed":
         return f"{value:,}"
-    text = str(value)[:200]
+    text = str(value)
+    text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
     return text if text.isprintable() else ascii(text)[1:-1]

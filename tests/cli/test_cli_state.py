@@ -15,14 +15,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 import dalikit.transforms as T
 from dalikit import DataLoader, SamplerType, make_data_loader
 from dalikit.cli import main
+from dalikit.cli.checkpoints import brief
 
 TRANSFORM = T.Compose([T.RandomResizedCrop(32), T.ToTensor()])
+ENDLESS = {"sample_count": 12, "shuffle": True, "seed": 0}
 Print = Callable[..., tuple[int, str, str]]
 
 
@@ -361,6 +365,82 @@ def test_files_that_are_off_are_one_line_and_status_1(state: dict[str, Any], tmp
         assert text in error
 
 
+def touch(folder: Path, *names: str) -> Path:
+    """A folder with empty files."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_a_folder_names_the_files_that_may_hold_a_state(tmp_path: Path, shown: Print) -> None:
+    """Accelerate's and others'; those that mostly do come first, and not all of many."""
+    folder = touch(tmp_path / "step_5", "model.safetensors", "optimizer.bin", "random_states_0.pkl")
+    assert (
+        shown(folder)[2] == f"dalikit state: {folder}: is a folder; give the file in it that holds the loader's state\n"
+    )
+    touch(folder, "custom_checkpoint_0.pkl")
+    status, _, error = shown(folder)
+    assert (status, error.endswith(f"loader's state, perhaps {folder}/custom_checkpoint_0.pkl\n")) == (2, True)
+    touch(folder, "a.json", "loader.json", "last.ckpt")
+    expected = ["loader.json", "custom_checkpoint_0.pkl", "last.ckpt", "a.json"]
+    *others, last = [f"{folder}/{name}" for name in expected]
+    assert f"perhaps {', '.join(others)} or {last}\n" in shown(folder)[2]
+    touch(folder, *(f"{number}.pt" for number in range(9)))
+    assert f"{folder}/0.pt, {folder}/1.pt and 8 more\n" in shown(folder)[2]
+
+
+@pytest.mark.parametrize("part", ["", ".metadata", "__0_0.distcp"])
+def test_a_distributed_checkpoint_says_what_to_do(part: str, tmp_path: Path, shown: Print) -> None:
+    """Its folder, and what lies in it: torch makes one file of them, which is read."""
+    folder = touch(tmp_path / "dcp", ".metadata", "__0_0.distcp", "__1_0.distcp")
+    path = folder / part
+    start = f"dalikit state: {path}: is {'a part of ' if part else ''}a distributed checkpoint of torch's, whose parts"
+    make_one = "make one file of it: torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE); or "
+    status, out, error = shown(path)
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"{start} are not read here; {make_one}write the state beside it as JSON: json.dump(")
+    touch(folder, "loader.json")
+    assert f"; give {folder}/loader.json, or {make_one}" in shown(path)[2]
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_what_torch_makes_of_a_distributed_checkpoint_is_read(
+    state: dict[str, Any], tmp_path: Path, shown: Print
+) -> None:
+    """As the message says."""
+    dcp.save({"model": torch.zeros(3), "loader": state}, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    dcp_to_torch_save(tmp_path / "dcp", tmp_path / "whole.pt")
+    found = json.loads(shown(tmp_path / "whole.pt", "--json")[1])
+    assert (found["at"], found["state"]["place"]) == ("loader", 4)
+
+
+def test_what_is_cut_says_so(state: dict[str, Any], tmp_path: Path, shown: Print) -> None:
+    """Messages between two words, long values with dots."""
+    path = write(tmp_path / "state.json", {**state, "transform": "x" * 300})
+    assert f"transform  {'x' * 200}...\n" in shown(path)[1]
+    write(path, {**state, "executor": ["word"] * 50})
+    assert "must be what state_dict() gave, came ['word', 'word', " in shown(path)[2]
+    assert shown(path)[2].endswith(", 'word', ...\n")
+    assert brief("one two three", 7) == "one two ..."
+    assert brief("one two three", 6) == "one ..."
+    assert brief("one\n two", 7) == "one two"
+    assert brief("a\x1bb" + "c" * 9, 5) == "a?bcc..."
+
+
+def test_a_reader_that_stops_reading_is_no_error(state: dict[str, Any], tmp_path: Path) -> None:
+    """As `head` does: nothing on stderr."""
+    path = write(tmp_path / "state.json", {**state, "sampler": {"sampler": "KeyedInfiniteSampler", **ENDLESS}})
+    command = [sys.executable, "-m", "dalikit", "state", str(path), "--count", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
 def test_a_file_that_is_too_large_for_json_is_not_read_whole(tmp_path: Path, shown: Print) -> None:
     """A gigabyte, of which the disk holds nothing."""
     path = tmp_path / "large.json"
@@ -403,7 +483,6 @@ def test_objects_that_hold_themselves_are_no_trap(state: dict[str, Any], tmp_pat
         (["FILE", "--ranks", str(2**31)], "--ranks 2147483648: at most 2,147,483,647"),
         (["FILE", "--count", "1000001"], "--count 1000001: at most 1,000,000 samples are told"),
         (["nowhere.pt"], "nowhere.pt: cannot be read (No such file or directory); give a file with a state"),
-        (["."], ".: is a folder; give the file in it that holds the loader's state"),
     ],
 )
 def test_arguments_that_are_off_are_status_2(

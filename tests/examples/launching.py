@@ -26,11 +26,13 @@ class Torchrun:
         script: a Python file.
         arguments: of it.
         num_processes: how many ranks.
+        folder: where they run; default: here.
     """
 
     script: Path
     arguments: Sequence[str]
     num_processes: int
+    folder: Path | None = None
 
     def start(self) -> tuple[subprocess.Popen[str], str]:
         """Starts it. Returns torchrun's process, and the mark that all its descendants carry."""
@@ -42,6 +44,7 @@ class Torchrun:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", _MARK: mark},
         )
         return process, mark

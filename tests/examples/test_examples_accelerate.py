@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from framework_run import Log, launch, lines_of_example, lines_of_page, read
+from framework_run import EXAMPLES, Log, launch, lines_of_example, lines_of_page, read
 
 DRIVER = Path(__file__).with_name("accelerate_driver.py")
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -17,10 +17,22 @@ pytestmark = pytest.mark.timeout(400)  # the first test waits for all runs
 
 
 class Runs(NamedTuple):
-    """What they wrote down, and what the uncut one on two processes printed."""
+    """Where they wrote down what, their arguments, and what the uncut one on two processes printed."""
 
+    folder: Path
     log: Log
+    arguments: list[str]
     printed: str
+
+
+def drive(folder: Path, *made: tuple[str, list[Any]], launcher: tuple[str, ...] = ()) -> str:
+    """Processes that make these runs. Returns what they printed."""
+    return launch([*launcher, str(DRIVER), str(folder), json.dumps(made)], folder, OMP_NUM_THREADS="1")
+
+
+def run(name: str, *arguments: str) -> tuple[str, list[Any]]:
+    """A run that keeps its checkpoints under its name."""
+    return name, [*arguments, "--checkpoints", f"{name}-kept", "--save-every", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -32,26 +44,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory, photograph_root: Path, photog
     for number, photograph in enumerate(photographs[:9]):
         (nine / f"{number}.jpg").symlink_to(photograph)
 
-    def run(name: str, *more: str) -> tuple[str, list[Any]]:
-        kept = ["--checkpoints", f"{name}-kept", "--save-every", "1", "--validation", str(nine.parent)]
-        return name, ["--data", data, *kept, *more]
-
-    def resumed(name: str, whole: str, step: int) -> tuple[str, list[Any]]:
-        return run(name, "--resume", f"{whole}-kept/step_{step}")
-
-    def drive(*made: tuple[str, list[Any]], launcher: tuple[str, ...] = ()) -> str:
-        return launch([*launcher, str(DRIVER), str(folder), json.dumps(made)], folder, OMP_NUM_THREADS="1")
-
-    printed = drive(run("two"), launcher=TWO)
-    drive(resumed("two2", "two", 2), launcher=TWO)
+    arguments = ["--data", data, "--validation", str(nine.parent)]
+    printed = drive(folder, run("two", *arguments), launcher=TWO)
     drive(
+        folder,
         ("plain", [data, 1]),
         ("plain", [data, 2]),
-        run("one"),
-        *(resumed(f"one{step}", "one", step) for step in (4, 6, 7)),
-        resumed("two-one", "two", 2),
+        run("one", *arguments),
+        *(run(f"one{step}", *arguments, "--resume", f"one-kept/step_{step}") for step in (4, 6, 7)),
+        run("two-one", *arguments, "--resume", "two-kept/step_2"),
     )
-    return Runs(read(folder), printed)
+    return Runs(folder, read(folder), arguments, printed)
 
 
 @pytest.mark.parametrize(("run", "world_size"), [("one", 1), ("two", 2)])
@@ -68,10 +71,13 @@ def test_a_loaded_state_goes_on_with_the_next_batch(runs: Runs, step: int) -> No
     assert runs.log.train(f"one{step}") == runs.log.train("one")[step:]
 
 
+@pytest.mark.slow
 def test_two_fresh_processes_go_on_with_the_next_batch(runs: Runs) -> None:
     """Each rank with its own, though rank 0's state was saved for all."""
+    drive(runs.folder, run("two2", *runs.arguments, "--resume", "two-kept/step_2"), launcher=TWO)
+    log = read(runs.folder)
     for rank in range(2):
-        assert runs.log.train("two2", rank) == runs.log.train("two", rank)[2:]
+        assert log.train("two2", rank) == log.train("two", rank)[2:]
 
 
 def test_a_checkpoint_of_two_processes_goes_on_in_one(runs: Runs) -> None:
@@ -88,7 +94,17 @@ def test_each_image_is_evaluated_once(runs: Runs) -> None:
     lines = [line for line in runs.printed.splitlines() if line.startswith("epoch ")]
     assert [line.split()[1] for line in lines] == ["0:", "1:"]
     assert all(line.endswith(" of 9 images") for line in lines)
+    assert runs.printed.count("processes: 2, on cpu\n") == 1
     assert "dalikit" not in runs.printed, runs.printed  # no warning of ours
+
+
+def test_it_stops_where_accelerate_knows_of_fewer_processes(photograph_root: Path, tmp_path: Path) -> None:
+    """As under torchrun without --cpu, where each process would train by itself."""
+    environment = {"WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""}
+    command = [str(EXAMPLES / "accelerate_loop.py"), "--data", str(photograph_root)]
+    with pytest.raises(AssertionError, match=r"WORLD_SIZE is 2, but Accelerate knows of 1: .* torchrun, with --cpu"):
+        launch(command, tmp_path, **environment)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_page_shows_lines_of_the_example() -> None:

@@ -21,28 +21,36 @@ def drive(folder: Path, *runs: tuple[str, list[Any]]) -> None:
     assert "dalikit" not in printed, printed  # no warning of ours
 
 
+def run(name: str, data: str, devices: int, *more: str) -> tuple[str, list[Any]]:
+    """A run that keeps its checkpoints under its name."""
+    kept = ["--checkpoints", f"{name}-kept", "--save-every", "1"]
+    return name, ["--data", data, "--devices", str(devices), *kept, *more]
+
+
+def resumed(name: str, data: str, devices: int, whole: str, step: int, *more: str) -> tuple[str, list[Any]]:
+    """A run that goes on where another one was after some step."""
+    return run(name, data, devices, "--resume", f"{whole}-kept/step={step}.ckpt", *more)
+
+
 @pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory, photograph_root: Path) -> Log:
+def folder(tmp_path_factory: pytest.TempPathFactory, photograph_root: Path) -> Path:
     """Uncut runs that save after every step, and fresh processes that go on from there. 12 images, 2 a batch."""
     folder, data = tmp_path_factory.mktemp("lightning"), str(photograph_root)
-
-    def run(name: str, devices: int, *more: str) -> tuple[str, list[Any]]:
-        kept = ["--checkpoints", f"{name}-kept", "--save-every", "1"]
-        return name, ["--data", data, "--devices", str(devices), *kept, *more]
-
-    def resumed(name: str, devices: int, whole: str, step: int, *more: str) -> tuple[str, list[Any]]:
-        return run(name, devices, "--resume", f"{whole}-kept/step={step}.ckpt", *more)
-
     endless = ("--steps", "9")
-    drive(folder, ("plain", [data, 1]), ("plain", [data, 2]), run("one", 1), run("endless", 1, *endless))
-    drive(folder, run("two", 2))
-    drive(folder, resumed("two2", 2, "two", 2))
+    drive(folder, ("plain", [data, 1]), ("plain", [data, 2]), run("one", data, 1), run("endless", data, 1, *endless))
+    drive(folder, run("two", data, 2))
     drive(
         folder,
-        *(resumed(f"one{step}", 1, "one", step) for step in (4, 6, 7)),
-        resumed("endless5", 1, "endless", 5, *endless),
-        resumed("two-one", 1, "two", 2),
+        *(resumed(f"one{step}", data, 1, "one", step) for step in (4, 6, 7)),
+        resumed("endless5", data, 1, "endless", 5, *endless),
+        resumed("two-one", data, 1, "two", 2),
     )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def log(folder: Path) -> Log:
+    """What those wrote down."""
     return read(folder)
 
 
@@ -63,8 +71,11 @@ def test_a_fresh_process_goes_on_with_the_next_batch(log: Log, step: int) -> Non
     assert log.train(f"one{step}") == log.train("one")[step:]
 
 
-def test_two_processes_go_on_with_the_next_batch(log: Log) -> None:
+@pytest.mark.slow
+def test_two_processes_go_on_with_the_next_batch(folder: Path, photograph_root: Path) -> None:
     """Each rank with its own, though rank 0's state was saved for all."""
+    drive(folder, resumed("two2", str(photograph_root), 2, "two", 2))
+    log = read(folder)
     for rank in range(2):
         assert log.train("two2", rank) == log.train("two", rank)[2:]
 

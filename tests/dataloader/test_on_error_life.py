@@ -171,12 +171,12 @@ def test_an_interrupt_while_a_stand_in_is_read() -> None:
     class Interrupted(Drawing):
         def __getitem__(self, index: int) -> Any:
             self.reads = getattr(self, "reads", 0) + 1
-            if self.reads in (COUNT + 1, COUNT + 3):  # each of its own was read once
+            if self.reads in (COUNT + 1, COUNT + 3):  # after those of the one batch
                 raise KeyboardInterrupt
             return super().__getitem__(index)
 
-    expected = targets(load(Drawing(), encoded=True))
-    loader = load(Interrupted(), encoded=True)
+    expected = targets(load(Drawing(), encoded=True, batch_size=COUNT))
+    loader = load(Interrupted(), encoded=True, batch_size=COUNT)
     batches, taken, interrupts = iter(loader), list[int](), 0
     while len(taken) < COUNT:
         try:
@@ -221,6 +221,8 @@ def test_reports_of_datasets_without_a_fingerprint() -> None:
     assert len(set(reports)) == 3
     assert note(Given([b""] * 5), 2) == reports[0]
     assert [rows_in(report) for report in reports] == [[1, 2], [1], [1]]
+    with pytest.raises(ArgumentError, match="is no report of the bad samples of this dataset"):
+        note(Other([b""] * 5), path=reports[0])
 
 
 def test_what_lies_under_the_reports_own_name_is_left_alone() -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dalikit.errors import StateError
-from dalikit.taming import tame_state
+from dalikit.taming import brief, tame_state
 
 __all__ = [
     "FOREIGN_IS_BOUND",
@@ -108,7 +108,9 @@ class LoaderState:
                 raise StateError(f"state[{name!r}]={plain[name]!r}: must be a whole number, at least {least}")
         for name, kind in _KINDS.items():
             if not isinstance(plain.get(name), kind):
-                raise StateError(f"state[{name!r}]: must be what state_dict() gave, came {plain[name]!r:.80}")
+                raise StateError(
+                    f"state[{name!r}]: must be what state_dict() gave, came {brief(repr(plain[name]), 80)}"
+                )
         return cls(**{**plain, "extra": _read_extra(plain.get("extra"))})
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from dalikit.errors import StateError
 
-__all__ = ["tame_state"]
+__all__ = ["brief", "tame_state"]
 
-_MOST_PARTS = 10_000
+_MOST_PARTS = 1000
 _DEEPEST = 32
 _MOST_TEXT = 1000
 _SHOWN = 80  # of a longer text
@@ -34,6 +34,20 @@ def tame_state(state: Mapping[Any, Any], *, untouched: str) -> dict[str, Any]:
     return {
         _tame_key(key): value if key == untouched else _tame(value, budget, _DEEPEST) for key, value in state.items()
     }
+
+
+def brief(text: str, most: int = 200) -> str:
+    """On one line, and cut where a word ends, with "..." in place of the rest. A terminal obeys nothing in it.
+
+    Args:
+        text: of anybody.
+        most: characters.
+    """
+    words = " ".join(text[: 20 * most].split())
+    if len(words) > most or len(text) > 20 * most:
+        start = words[: most + 1].rsplit(" ", 1)[0]
+        words = f"{start[:most]} ..." if len(start) <= most else f"{start[:most]}..."
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def _tame(value: Any, budget: list[int], depth: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import stat
@@ -16,16 +15,14 @@ from typing import IO, Any
 
 from dalikit.errors import ArgumentError, StateError
 from dalikit.state import LoaderState
+from dalikit.taming import brief
 
-__all__ = ["Found", "brief", "choose_state", "find_states", "read_checkpoint"]
+__all__ = ["Found", "choose_state", "find_states", "read_checkpoint"]
 
 _MOST_JSON = 256 << 20  # bytes; a state has some hundred, and 7 KB with a generator's state
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # what files of torch.save begin with, today's and those before 1.6
 _NAMES = frozenset(known.name for known in fields(LoaderState))
 _ENOUGH = 6  # of these keys make a dict a state, perhaps a damaged one
-_MOST_PARTS = 1000  # keys and items of a state, but for what an order of other people adds
-_DEEPEST = 20
-_MOST_TEXT = 1000  # characters of a text in it
 _SAVE = "json.dump(loader.state_dict(), file)"
 _JOIN = "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE)"
 _FORMS = [
@@ -51,18 +48,7 @@ class Found:
         Raises:
             StateError: it is no state of this dalikit's loaders.
         """
-        state = LoaderState.from_dict(_tame_state(self.state))
-        for name, kind in _KINDS.items():
-            if not isinstance(getattr(state, name), kind):
-                raise StateError(
-                    f"state[{name!r}]: must be what state_dict() gave, came {brief(repr(getattr(state, name)), 80)}"
-                )
-        if state.world_size < 1:
-            raise StateError("state['world_size']=0: must be a whole number, at least 1")
-        return state
-
-
-_KINDS: dict[str, Any] = {"sampler": Mapping, "dataset": Mapping, "transform": str, "executor": str}
+        return LoaderState.from_dict(self.state)
 
 
 def read_checkpoint(path: str) -> Any:
@@ -167,20 +153,6 @@ def _alone() -> str:
     return f"save the loader's state by itself, as JSON: {_SAVE}"
 
 
-def brief(text: str, most: int = 200) -> str:
-    """On one line, and cut where a word ends, with "..." in place of the rest. A terminal obeys nothing in it.
-
-    Args:
-        text: of anybody.
-        most: characters.
-    """
-    words = " ".join(text[: 20 * most].split())
-    if len(words) > most or len(text) > 20 * most:
-        start = words[: most + 1].rsplit(" ", 1)[0]
-        words = f"{start[:most]} ..." if len(start) <= most else f"{start[:most]}..."
-    return "".join(letter if letter.isprintable() else "?" for letter in words)
-
-
 def choose_state(tree: Any, name: str, at: str | None) -> Found:
     """The state in a checkpoint.
 
@@ -279,41 +251,3 @@ def _join(path: str, key: Any) -> str:
     if isinstance(key, str | float | None) or (isinstance(key, int) and key.bit_length() <= 64):
         return f"{path}[{key!r:.80}]"
     return f"{path}[<{type(key).__name__}>]"
-
-
-def _tame_state(state: Mapping[Any, Any]) -> dict[str, Any]:
-    """A copy of plain numbers, texts, dicts and lists, of a size to print, whatever was found.
-
-    Raises:
-        StateError: it is too large for a state of a loader.
-    """
-    budget = [_MOST_PARTS]
-    tame = {}
-    for key, value in state.items():
-        if key == "extra" and isinstance(value, Mapping):  # may be large, and is nobody's to read here
-            value = {name: part for name, part in value.items() if isinstance(part, int | float | None)}
-        tame[_tame_key(key)] = _tame(value, budget, _DEEPEST)
-    return tame
-
-
-def _tame(value: Any, budget: list[int], depth: int) -> Any:
-    budget[0] -= 1
-    if budget[0] < 0 or depth == 0:
-        raise StateError(f"state: has more than {_MOST_PARTS:,} parts, or too deep ones; is it a loader's state?")
-    if isinstance(value, Mapping):
-        return {_tame_key(key): _tame(part, budget, depth - 1) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_tame(part, budget, depth - 1) for part in value]
-    if isinstance(value, bool | None):
-        return value
-    if isinstance(value, int):
-        if value.bit_length() > 64:
-            raise StateError(f"state: has a number of {value.bit_length():,} bits; is it a loader's state?")
-        return int(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return str(value[:_MOST_TEXT]) if isinstance(value, str) else f"<{type(value).__name__}>"
-
-
-def _tame_key(key: Any) -> str:
-    return key[:80] if isinstance(key, str) else f"<{type(key).__name__}>"

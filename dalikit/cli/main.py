@@ -141,10 +141,11 @@ def _add_state(commands: Any) -> None:
         help="what a saved loader state says, and how it goes on, on any number of ranks",
         description="Reads a loader's state_dict() from JSON, or from a checkpoint that holds one somewhere inside: "
         "JSON, or what torch.save wrote (Lightning's too), which is never unpickled.",
-        epilog="Exit status: 0 done, 1 there is no state in it or it is damaged, 2 the arguments are off.",
+        epilog="Exit status: 0 done, also where a number of ranks is refused; 1 there is no state in it or it is "
+        "damaged; 2 the arguments are off.",
         usage="dalikit state FILE [--at PATH] [--ranks N ...] [--rank R] [--batch-size B] [--count K] [--json]",
     )
-    state.add_argument("file", metavar="FILE", help="JSON, .pt, .pth, .ckpt; -: JSON from standard input")
+    state.add_argument("file", metavar="FILE", help="JSON, .pt, .pth, .ckpt, .pkl; -: JSON from standard input")
     state.add_argument("--at", metavar="PATH", help="which of several states: loops.fit_loop.state_dict...")
     state.add_argument(
         "--ranks", type=_count, nargs="+", metavar="N", help="numbers of ranks to go on on; default: the state's own"

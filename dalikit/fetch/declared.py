@@ -74,7 +74,8 @@ class DeclaredRows:
         """
         assert self._locate is not None
         location: Location = self._locate(index)
-        if location.size is not None and location.size > self._limits.max_encoded_bytes:
+        most = self._limits.max_encoded_bytes
+        if location.size is not None and most < MAX_SIZE and location.size > most:
             alone = self._dataset.get_location(index) if self._in_pairs else location
             self._limits.check_bytes(alone.size or 0)
         return location

@@ -225,7 +225,7 @@ class TestKinds:
                 {},
                 r"has a transform.* of Items holds none: it is tuple \(float, str\).*must hold one: the bytes",
             ),
-            ((b"GIF89a" + bytes(9), 1), {}, r"bytes of 15 beginning with b'GIF89a.*decoded with encoded=True"),
+            ((b"GIF88a" + bytes(9), 1), {}, r"bytes of 15 beginning with b'GIF88a.*decoded with encoded=True"),
             (
                 (png_of(0), 1),
                 {"encoded": False},

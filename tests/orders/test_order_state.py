@@ -93,7 +93,7 @@ def changed(**values: Any) -> dict[str, Any]:
         (changed(sampler=[1]), r"state\['sampler'\]: must be what state_dict\(\) gave, came \[1\]"),
         (changed(transform=None), r"state\['transform'\]: must be what .*, came None"),
         (changed(dataset=np.zeros(3)), r"state\['dataset'\]: must be what .*, came '<ndarray>'"),
-        (changed(dataset=list(range(20_000))), r"state: has more than 10,000 parts, or too deep ones"),
+        (changed(dataset=list(range(20_000))), r"state: has more than 1,000 parts, or too deep ones"),
         (changed(exclude=5), r"state\['exclude'\]: must be what .*, came 5"),
     ],
     ids=lambda given: given[:40] if isinstance(given, str) else "state",

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 import dalikit.transforms as T
 from dalikit import DataLoader, SamplerType, make_data_loader
 from dalikit.cli import main
-from dalikit.cli.checkpoints import brief
+from dalikit.taming import brief
 
 TRANSFORM = T.Compose([T.RandomResizedCrop(32), T.ToTensor()])
 ENDLESS = {"sample_count": 12, "shuffle": True, "seed": 0}

@@ -236,15 +236,22 @@ class CpuDecoder:
         return None if image is None else np.asarray(image)
 
 
-def find_undecodable(headers: Sequence[Header], *, adjust_orientation: bool) -> Iterator[tuple[int, DecodeError]]:
-    """Which of a batch's images cannot be decoded, and why: each is decoded alone, as a whole.
+def find_undecodable(
+    headers: Sequence[Header], boxes: Sequence[Region | None] | None = None, *, adjust_orientation: bool
+) -> Iterator[tuple[int, DecodeError]]:
+    """Which of a batch's images cannot be decoded, and why: each is decoded alone.
 
     DALI names one image of a batch at best, and a decoder that is asked for a region sees no more than that.
+
+    Args:
+        headers: of the images.
+        boxes: the part of each that is decoded; None: the whole.
+        adjust_orientation: apply the EXIF orientation.
     """
     decoder = CpuDecoder(adjust_orientation=adjust_orientation)
     for row, header in enumerate(headers):
         try:
-            if decoder.decode(header.stream) is None:
+            if decoder.decode(header.stream, None if boxes is None else boxes[row]) is None:
                 yield row, DecodeError(undecodable(header))
         except DecodeError as wrong_size:
             yield row, wrong_size

@@ -22,13 +22,13 @@ from dalikit.codec import CpuDecoder, Region, undecodable
 from dalikit.errors import DecodeError, InternalError
 from dalikit.fetch import ImageBatch
 from dalikit.host.finish import Finisher
-from dalikit.host.operate import Values, apply_operations, crop_box
+from dalikit.host.operate import Values, apply_operations
 from dalikit.host.pixels import Pixels, Scratch, as_levels
 from dalikit.memory import OutputMemory
 from dalikit.threads import use_one_thread
 from dalikit.transforms.base import Sizes
-from dalikit.transforms.operations import Crop, Operation
 from dalikit.transforms.recipe import Group, Parameters, Recipe
+from dalikit.transforms.regions import box_inside, leading_crop
 from dalikit.workers import Job, WorkerPool
 
 __all__ = ["HostExecutor"]
@@ -81,7 +81,7 @@ class HostExecutor:
         self._views = [view for group in recipe.groups for view in group.views]
         self._finishers = [Finisher(view.output, channels_last=channels_last) for view in self._views]
         self._memories = [OutputMemory(max_idle_outputs) for _ in recipe.groups]
-        self._region = _leading_crop(recipe)
+        self._region = leading_crop(recipe)
         self._under_way: deque[tuple[Job, list[Images]]] = deque()
         make_context = functools.partial(
             _Context, adjust_orientation=recipe.decode.adjust_orientation, pillow_resize=resize == "pillow"
@@ -175,11 +175,8 @@ class HostExecutor:
         """The box that a leading crop takes, if only that need be decoded."""
         if self._region is None or batch.decoded:  # of a decoded image the crop itself takes a view
             return None
-        _, height, width, _ = batch.headers[row]
-        top, left, box_height, box_width = box = crop_box(self._region, values)
-        inside = top >= 0 and left >= 0 and top + box_height <= height and left + box_width <= width
-        whole = (box_height, box_width) == (height, width)
-        return box if inside and not whole else None
+        header = batch.headers[row]
+        return box_inside(self._region, values, header.height, header.width)
 
 
 def _decode(decoder: CpuDecoder, batch: ImageBatch, row: int, box: Region | None) -> npt.NDArray[np.uint8]:
@@ -198,14 +195,6 @@ def _decode(decoder: CpuDecoder, batch: ImageBatch, row: int, box: Region | None
             f"[{batch.place(row, 'decode')}]"
         )
     return decoded
-
-
-def _leading_crop(recipe: Recipe) -> Crop | None:
-    """The crop with which a recipe of one view begins."""
-    if not recipe.single or recipe.shared or recipe.decode.adjust_orientation:
-        return None
-    operations: tuple[Operation, ...] = recipe.groups[0].views[0].operations
-    return operations[0] if operations and isinstance(operations[0], Crop) else None
 
 
 def _rows_of(images: Images) -> list[Any]:

@@ -10,8 +10,9 @@ import torch
 from dalikit.host import colour, filters, kernels, warp
 from dalikit.host.pixels import Pixels, Scratch
 from dalikit.transforms import operations as ops
+from dalikit.transforms.regions import crop_box
 
-__all__ = ["Values", "apply_operations", "crop_box"]
+__all__ = ["Values", "apply_operations"]
 
 Values = list[float]
 """One row of the parameter matrix, as Python's numbers: taken one by one, they cost a fifth of numpy's."""
@@ -21,12 +22,6 @@ def apply_operations(operations: tuple[ops.Operation, ...], pixels: Pixels, valu
     """Does one operation after the other to an image, in place."""
     for operation in operations:
         _KERNELS[type(operation)](operation, pixels, values, scratch)
-
-
-def crop_box(operation: ops.Crop, values: Values) -> tuple[int, int, int, int]:
-    """Top, left, height, width of a crop, in pixels."""
-    top, left, height, width = values[operation.column : operation.column + 4]
-    return int(top), int(left), int(height), int(width)
 
 
 def _crop(operation: ops.Crop, pixels: Pixels, values: Values, scratch: Scratch) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from dalikit.codec import CpuDecoder, Header, Region, undecodable
+from dalikit.codec import find_undecodable
 from dalikit.errors import DecodeError, InternalError, SampleError, TransformError
 from dalikit.fetch import ImageBatch
 from dalikit.transforms.base import Sizes, TransformRefusalError
-from dalikit.transforms.operations import Crop
 from dalikit.transforms.recipe import Parameters, Recipe
+from dalikit.transforms.regions import box_inside, leading_crop
 
 __all__ = ["draw_or_refuse", "find_failed"]
 
@@ -71,42 +71,13 @@ def find_failed(
 def _undecodable_rows(
     batch: ImageBatch, parameters: Parameters, recipe: Recipe, *, shared: bool
 ) -> dict[int, SampleError]:
-    crop = leading_crop(recipe, shared=shared)
-    decoder = CpuDecoder(adjust_orientation=recipe.decode.adjust_orientation)
+    crop, adjust = leading_crop(recipe, shared=shared), recipe.decode.adjust_orientation
+    boxes = None
+    if crop is not None:
+        rows = zip(parameters.matrix.tolist(), batch.headers, strict=True)
+        boxes = [box_inside(crop, values, header.height, header.width) for values, header in rows]
     found: dict[int, SampleError] = {}
-    for row, header in enumerate(batch.headers):
-        box = None if crop is None else _box_inside(crop, header, parameters.matrix[row].tolist())
-        error = _try(decoder, header, box)
-        if error is not None:
-            error.partial = crop is not None
-            found[row] = error.locate(batch.place(row, "decode"))
+    for row, error in find_undecodable(batch.headers, boxes, adjust_orientation=adjust):
+        error.partial = crop is not None
+        found[row] = error.locate(batch.place(row, "decode"))
     return found
-
-
-def leading_crop(recipe: Recipe, *, shared: bool) -> Crop | None:
-    """The crop with which a recipe begins, so that its box alone is decoded."""
-    if recipe.decode.adjust_orientation:
-        return None
-    operations = recipe.shared
-    if not operations and recipe.single:
-        operations = recipe.groups[0].views[0].operations
-    elif not shared:
-        return None
-    return operations[0] if operations and isinstance(operations[0], Crop) else None
-
-
-def _box_inside(crop: Crop, header: Header, values: list[float]) -> Region | None:
-    """The crop's box; None: all of the image, or more."""
-    top, left, height, width = map(int, values[crop.column : crop.column + 4])
-    inside = top >= 0 and left >= 0 and top + height <= header.height and left + width <= header.width
-    whole = (height, width) == (header.height, header.width)
-    return (top, left, height, width) if inside and not whole else None
-
-
-def _try(decoder: CpuDecoder, header: Header, box: Region | None) -> DecodeError | None:
-    """The error, if it cannot be decoded."""
-    try:
-        decoded = decoder.decode(header.stream, box)
-    except DecodeError as error:  # of an image whose size was known before
-        return error
-    return DecodeError(undecodable(header)) if decoded is None else None

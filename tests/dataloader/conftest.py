@@ -28,6 +28,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is the test's own: reports are written there."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def dataset(folder: Path) -> ImageFolder:
     """The photographs with an augmentation."""
     return ImageFolder(folder, transform=TRANSFORM)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-__all__ = ["FORMS", "Given", "Labelled", "Photographs", "Stream"]
+__all__ = ["FORMS", "Counting", "Given", "Labelled", "Photographs", "Stream"]
 
 Labelled = namedtuple("Labelled", ["image", "label"])
 
@@ -91,6 +91,19 @@ class Given:
     def get_target(self, index: int) -> int:
         """Its number."""
         return index
+
+
+class Counting(Given):
+    """Notes what was read."""
+
+    def __init__(self, files: Sequence[Path | bytes]) -> None:
+        super().__init__(files)
+        self.read: list[int] = []
+
+    def get_image_data(self, index: int) -> bytes:
+        """Its bytes."""
+        self.read.append(index)
+        return super().get_image_data(index)
 
 
 class Stream(IterableDataset[Any]):

@@ -26,6 +26,8 @@ from dalikit.datasets import ImageFolder
 from dalikit.errors import ArgumentError, DecodeError, ReadError, SampleError, TooManyErrorsError, TransformError
 from samplers import KeyedEpochSampler
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 COUNT = 24
 TRANSFORM = T.Compose([T.RandomResizedCrop(16), T.RandomHorizontalFlip(), T.ToTensor()])
 Make = Callable[..., DataLoader]
@@ -60,12 +62,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory, photographs: list[Path]) -
     for row, data in _spoiled(image, photographs[0].read_bytes()).items():
         (root / f"bad/class/{row:02d}.jpg").write_bytes(data)
     return root / "good", root / "bad"
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports are written into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

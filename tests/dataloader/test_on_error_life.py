@@ -25,14 +25,10 @@ from dalikit.fetch import Request
 from dalikit.repair import ErrorPolicy, Quarantine
 from dalikit.workers import JobCancelledError
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 COUNT = 24
 TRANSFORM = T.Compose([T.RandomResizedCrop(16), T.ToTensor()])
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports are written into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def images() -> list[bytes]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from encoded_images import encode
-from item_datasets import Given
+from item_datasets import Counting, Given
 from PIL import Image
 from torch.utils.data import Dataset, SequentialSampler
 
@@ -25,15 +25,11 @@ from dalikit.fetch.headers import NO_HEADER
 from dalikit.items import PAIR, Layout
 from dalikit.repair import ErrorPolicy, Mender, Quarantine
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 COUNT = 24
 TRANSFORM = T.Compose([T.RandomResizedCrop(16), T.ToTensor()])
 Read = Callable[[Request], ImageBatch]
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports are written into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def images(count: int = COUNT) -> list[Path | bytes]:
@@ -289,18 +285,6 @@ def test_negative_indices() -> None:
     batch.errors = {0: bad(-1)}
     mender.mend(batch, reading([]))
     assert batch.indices[0] == 2
-
-
-class Counting(Given):
-    """Notes what was read."""
-
-    def __init__(self, files: Any) -> None:
-        super().__init__(files)
-        self.read: list[int] = []
-
-    def get_image_data(self, index: int) -> bytes:
-        self.read.append(index)
-        return super().get_image_data(index)
 
 
 def test_rows_known_to_be_bad_are_not_read_to_be_dropped() -> None:

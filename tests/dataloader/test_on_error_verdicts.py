@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from encoded_images import broken_png, encode
-from item_datasets import Given
+from item_datasets import Counting, Given
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
@@ -20,15 +20,11 @@ from dalikit.fetch.pieces import plan_pieces, read_tolerantly
 from dalikit.fetch.rows import Rows
 from dalikit.storage import Location
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 COUNT = 12
 CROPS = T.Compose([T.RandomResizedCrop(16, scale=(0.05, 0.3)), T.ToTensor()])
 WHOLE = T.Compose([T.Resize((16, 16)), T.ToTensor()])
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports are written into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def picture(number: int = 0) -> Image.Image:
@@ -109,18 +105,6 @@ def test_an_image_of_which_a_part_can_be_decoded(executor: str) -> None:
     assert 7 not in expected
     assert stream(12) == expected
     assert stream(4, cut=20) == expected[80:]
-
-
-class Counting(Given):
-    """Notes what was read."""
-
-    def __init__(self, files: Any) -> None:
-        super().__init__(files)
-        self.read: list[int] = []
-
-    def get_image_data(self, index: int) -> bytes:
-        self.read.append(index)
-        return super().get_image_data(index)
 
 
 @pytest.mark.parametrize("executor", ["host", "dali"])

@@ -8,48 +8,68 @@ nobody has waited for them.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
 import weakref
 from typing import Protocol
 
-__all__ = ["end_threads_at_exit", "stop_at_exit"]
+__all__ = ["close_at_exit", "closed", "come_first_at_exit"]
 
 _SECONDS = 5.0
-"""For all threads together: some may be stuck in storage, or in a function of the user's."""
+"""For all threads together that nobody closes any more: some may be stuck in storage, or in a user's function."""
 
 _OURS = "dalikit-"
 
+_LOG = logging.getLogger("dalikit")
 
-class _Stoppable(Protocol):
+
+class _Closable(Protocol):
     def stop(self) -> None:
-        """Tells its threads to end, and does not wait."""
+        """Tells its threads and processes to end, and does not wait."""
+
+    def close(self) -> None:
+        """Ends them, and waits for that."""
 
 
-_living: weakref.WeakSet[_Stoppable] = weakref.WeakSet()
+_living: weakref.WeakSet[_Closable] = weakref.WeakSet()
 _process = 0
 """That has the threads."""
 
 
-def stop_at_exit(owner: _Stoppable) -> None:
-    """Has an owner of threads told to end at the interpreter's exit, if it is still there."""
+def close_at_exit(owner: _Closable) -> None:
+    """Has an owner of threads or processes closed at the interpreter's exit, if it is still there."""
     _living.add(owner)
+    come_first_at_exit()
 
 
-def end_threads_at_exit() -> None:
-    """Has the interpreter's exit wait for our threads: before whatever was asked for until now is done there."""
+def closed(owner: _Closable) -> None:
+    """An owner was closed: there is nothing left to do for it."""
+    _living.discard(owner)
+
+
+def come_first_at_exit() -> None:
+    """Has the exit do this before whatever was asked for until now: exit hooks run last in, first out. To be called
+    once DALI was imported, which shuts its pipelines down at the exit.
+    """
     global _process
     _process = os.getpid()
-    atexit.unregister(_end_threads)
-    atexit.register(_end_threads)
+    atexit.unregister(_end)
+    atexit.register(_end)
 
 
-def _end_threads() -> None:
+def _end() -> None:
     if os.getpid() != _process:  # of a fork: it has none of these threads
         return
-    for owner in tuple(_living):
+    owners = tuple(_living)
+    for owner in owners:
         owner.stop()
+    for owner in owners:
+        try:
+            owner.close()
+        except Exception:  # the others are to be closed all the same
+            _LOG.exception("a loader could not be closed")
     deadline = time.monotonic() + _SECONDS
     for thread in threading.enumerate():
         if thread.name.startswith(_OURS) and thread is not threading.current_thread():

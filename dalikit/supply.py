@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 from torch.utils.data import default_collate
 
 from dalikit.datasets.traits import lies_remotely
-from dalikit.ending import end_threads_at_exit, stop_at_exit
+from dalikit.ending import close_at_exit, closed, come_first_at_exit
 from dalikit.engine import Engine, Executor
 from dalikit.errors import ArgumentError, LoaderClosedError
 from dalikit.fetch import (
@@ -132,14 +131,10 @@ class Supply:
         self._fetcher: ThreadFetcher | None = None
         self._reader: Reader | None = None
         self._persistent: WorkerSession | None = None
-        stop_at_exit(self)
         self._pipes: weakref.WeakSet[FedPipe] = weakref.WeakSet()
         self._sessions: weakref.WeakKeyDictionary[FedPipe, WorkerSession] = weakref.WeakKeyDictionary()
         """Of the iterations that there are: one that is dropped takes its worker processes along."""
-        # Exit hooks run last in, first out: what is made after DALI was imported ends before DALI shuts its pipelines
-        # down. The hook holds nothing alive.
-        self._at_exit = _ExitHook(weakref.ref(self))
-        atexit.register(self._at_exit)
+        close_at_exit(self)
 
     @property
     def usable(self) -> bool:
@@ -251,7 +246,7 @@ class Supply:
         if self._engine is None:
             plan = self._plan
             make_executor = _executor_maker(plan)
-            end_threads_at_exit()  # after DALI was imported, so before it shuts its pipelines down
+            come_first_at_exit()  # DALI was imported now
             self._engine = Engine(
                 make_executor=make_executor,
                 recipe=plan.recipe,
@@ -296,7 +291,7 @@ class Supply:
     def close(self) -> None:
         """Ends everything and waits for it. May be called again."""
         self.stop()
-        atexit.unregister(self._at_exit)
+        closed(self)
         if self._process != os.getpid():
             return
         for pipe in tuple(self._sessions):
@@ -307,18 +302,6 @@ class Supply:
             self._engine.close()
         if self._fetcher is not None:
             self._fetcher.close()
-
-
-class _ExitHook:
-    """Closes a supply at the interpreter's exit, if it is still there."""
-
-    def __init__(self, supply: weakref.ref[Supply]) -> None:
-        self._supply = supply
-
-    def __call__(self) -> None:
-        supply = self._supply()
-        if supply is not None:
-            supply.close()
 
 
 def _executor_maker(plan: Plan) -> Callable[[bool], Executor]:
